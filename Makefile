@@ -1,0 +1,45 @@
+# Each target does all of its own set-up; only Python 3.11+ and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS ?=
+
+.PHONY: serve test test-long check format clean
+
+serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
+	$(BIN)/yolov7-service serve $(ARGS)
+
+test: $(VENV)/.dev  ## the quick suite: seconds to a few minutes, wheels only, no root
+	$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.dev  ## the slow suite: every variant, real training steps
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+check: $(VENV)/.dev  ## style, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.service: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the service into $(VENV) (once) ..."
+	$(PIP) --editable '.[service]'
+	@touch $@
+
+# The trainer and the checks on top. torch comes first: a plain requirement would take the newest CUDA build.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the service, the trainer and the checks into $(VENV) (once) ..."
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --editable '.[service,training,dev]'
+	@touch $@ $(VENV)/.service
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

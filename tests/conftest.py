@@ -1,0 +1,50 @@
+"""Fixtures that the whole suite shares, and the rule about skips."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SHARED = _ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden numbers that travel with the repository."""
+    return _ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    """Folder of the golden files too large to travel; skips by name where it is absent."""
+    folder = _SHARED / "golden"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/golden")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real annotated images; skips by name where it is absent."""
+    folder = _SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The shipped model repository."""
+    return _ROOT / "model_repository"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """With REQUIRE_ALL=1 only a missing GPU or ../shared excuses a skip."""
+    report = yield
+    if os.environ.get("REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(call.excinfo.value) if call.excinfo else ""
+        if "../shared" not in reason and "GPU" not in reason:
+            report.outcome, report.longrepr = "failed", f"skipped although REQUIRE_ALL=1: {reason}"
+    return report

@@ -1,0 +1,149 @@
+"""What a training run is made of, as frozen values read from TOML.
+
+A default lives here and nowhere else; a recipe in ``configs/*.toml`` states only what differs from the paper's P5 recipe. Unknown keys and wrong types fail with
+one clear line. The resolved configuration is saved in the run folder and in every checkpoint. This module knows nothing of torch.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A recipe names an unknown key, or gives a value of the wrong type or out of range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What happens to a training image, in the order of application (probabilities 0–1, gains as fractions)."""
+
+    mosaic: float = 1.0
+    mosaic9_share: float = 0.2  # of the mosaics, how many join nine tiles instead of four
+    mixup: float = 0.15
+    stretch: tuple[float, float] = (1.0, 1.0)  # range of the horizontal stretch of a source image
+    degrees: float = 0.0
+    translate: float = 0.2
+    scale: float = 0.9
+    shear: float = 0.0
+    perspective: float = 0.0
+    hue: float = 0.015
+    saturation: float = 0.7
+    value: float = 0.4
+    flip_vertical: float = 0.0
+    flip_horizontal: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Gains before the scaling by levels, classes and image size (``losses.py`` scales them)."""
+
+    assigner: Literal["ota", "plain"] = "ota"
+    box: float = 0.05
+    objectness: float = 0.7
+    classification: float = 0.3
+    anchor_threshold: float = 4.0
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    auxiliary: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """SGD with Nesterov momentum, its warm-up and its cosine."""
+
+    learning_rate: float = 0.01
+    final_factor: float = 0.1  # learning rate at the last epoch, as a fraction of the first
+    momentum: float = 0.937
+    weight_decay: float = 0.0005
+    nominal_batch: int = 64
+    warmup_epochs: float = 3.0
+    warmup_min_iterations: int = 1000
+    warmup_momentum: float = 0.8
+    warmup_bias_learning_rate: float = 0.1
+    ema_decay: float = 0.9999
+    ema_tau: float = 2000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One training run."""
+
+    variant: str = "v7"
+    image_size: int = 640
+    epochs: int = 300
+    batch_size: int = 32
+    seed: int = 2
+    workers: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    evaluate_every: int = 1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: Loss = field(default_factory=Loss)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could use. Raises ConfigError."""
+        for name in ("image_size", "epochs", "batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.image_size % 32:
+            raise ConfigError(f"image_size must be a multiple of 32, not {self.image_size}")
+
+
+def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a recipe; ``overrides`` (dotted keys, e.g. ``optimizer.momentum``) win over the file. Raises ConfigError."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    for dotted, value in (overrides or {}).items():
+        *sections, key = dotted.split(".")
+        target = table
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[key] = value
+    return config_from_dict(table)
+
+
+def config_from_dict(table: dict[str, Any]) -> Config:
+    """Build a Config from nested plain values (a recipe or a checkpoint). Raises ConfigError."""
+    config = _build(Config, table, "")
+    assert isinstance(config, Config)
+    return config
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return the resolved configuration as nested plain values; ``config_from_dict`` reads it back."""
+    return dataclasses.asdict(config)
+
+
+def _build(cls: type[Any], table: dict[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(cls)
+    if unknown := sorted(set(table) - set(hints)):
+        raise ConfigError(f"unknown key {prefix + unknown[0]!r}; known: {', '.join(sorted(hints))}")
+    return cls(**{key: _value(hints[key], value, prefix + key) for key, value in table.items()})
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name} must be a table")
+        return _build(hint, value, f"{name}.")  # type: ignore[arg-type]  # a dataclass type, which is_dataclass cannot tell from an instance
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{name} must be one of {', '.join(map(str, arguments))}, not {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(arguments):
+            raise ConfigError(f"{name} must be {len(arguments)} numbers")
+        return tuple(_value(part, item, name) for part, item in zip(arguments, value, strict=True))
+    if origin is UnionType and value is None:
+        return None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{name} must be {hint.__name__}, not {value!r}")
+    return value
