@@ -1,0 +1,109 @@
+"""Our own checkpoints: what is saved comes back, and nothing else is taken for one."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import Checkpoint, CheckpointError
+
+
+def small() -> Checkpoint:
+    return Checkpoint(
+        variant="tiny",
+        form="training",
+        class_names=("Car", "Bus"),
+        state={"a.weight": torch.arange(6.0).reshape(2, 3), "a.steps": torch.tensor(3)},
+        optimizer={"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        epoch=4,
+        iteration=77,
+        config={"variant": "tiny", "augmentation": {"stretch": (1.0, 1.6)}},
+        metrics={"AP": 0.5},
+        extra={"torch_rng": torch.get_rng_state()},
+    )
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "last.pt"
+    small().save(path)
+    loaded = Checkpoint.load(path)
+    assert torch.equal(loaded.state["a.weight"], small().state["a.weight"])
+    assert torch.equal(loaded.extra["torch_rng"], small().extra["torch_rng"])
+    plain = [item.name for item in fields(Checkpoint) if item.name not in ("state", "optimizer", "extra")]
+    assert [getattr(loaded, name) for name in plain] == [getattr(small(), name) for name in plain]
+    assert loaded.optimizer is not None
+    assert loaded.optimizer["param_groups"] == [{"lr": 0.1, "params": [0]}]
+
+
+def test_averaged_weights_come_first() -> None:
+    averaged = {"a.weight": torch.zeros(1)}
+    assert small().weights is not averaged
+    assert replace(small(), ema=averaged).weights is averaged
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    small().save(path)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"checkpoint\['extra'\]\['where'\]"):
+        replace(small(), extra={"where": tmp_path}).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unwritable_place_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="file"):
+        small().save(tmp_path / "file" / "last.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02}q\x00."], ids=["empty", "text", "pickle"])
+def test_foreign_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.pt: "):
+        Checkpoint.load(path)
+
+
+def test_other_torch_files_are_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this trainer"):
+        Checkpoint.load(tmp_path / "x.pt")
+    torch.save(Path("/etc"), tmp_path / "y.pt")
+    with pytest.raises(CheckpointError, match=r"y\.pt: not a checkpoint"):
+        Checkpoint.load(tmp_path / "y.pt")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.pt: No such file"):
+        Checkpoint.load(tmp_path / "none.pt")
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    small().save(path)
+    data = bytearray(path.read_bytes())
+    data[data.find(torch.arange(6.0).numpy().tobytes()) + 9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="checksum"):
+        Checkpoint.load(path)
+
+
+def test_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    small().save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(CheckpointError, match="damaged"):
+        Checkpoint.load(path)
+
+
+def test_another_version_or_another_set_of_entries_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    table = {item.name: getattr(small(), item.name) for item in fields(Checkpoint)}
+    torch.save({"format": "yolov7-service checkpoint", "format_version": 2, **table}, path)
+    with pytest.raises(CheckpointError, match="version 2"):
+        Checkpoint.load(path)
+    torch.save({"format": "yolov7-service checkpoint", "format_version": 1, **table, "mood": 1}, path)
+    with pytest.raises(CheckpointError, match="mood"):
+        Checkpoint.load(path)

@@ -1,0 +1,124 @@
+"""The project's own checkpoint: plain containers and tensors in one file, written atomically, read as weights only.
+
+A checkpoint says what the network is (variant, form, class names), holds its weights under our own keys, and what a
+run needs to go on exactly where it stopped. This module does not know how a run is made of them (``train.py``) nor the
+official files (``official.py``).
+"""
+
+import contextlib
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+Form = Literal["training", "deploy"]
+
+FORMAT = "yolov7-service checkpoint"
+FORMAT_VERSION = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be read, written or used; the message is one line that names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What one file holds. ``state`` and ``ema`` are ``Network.state_dict()``: our own keys, not the official ones."""
+
+    variant: str  # a key of nets.VARIANTS
+    form: Form
+    class_names: tuple[str, ...]
+    state: dict[str, Tensor]
+    ema: dict[str, Tensor] | None = None  # averaged weights: what is evaluated and exported
+    optimizer: dict[str, Any] | None = None  # Optimizer.state_dict()
+    epoch: int = -1  # last finished epoch; -1 = none
+    iteration: int = 0
+    config: dict[str, Any] = field(default_factory=dict)  # config.config_to_dict
+    metrics: dict[str, float] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)  # what a run resumes from: generator states, EMA updates
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to evaluate and export: the averaged ones where there are any."""
+        return self.state if self.ema is None else self.ema
+
+    def save(self, path: Path) -> None:
+        """Write to ``path`` so that whoever looks finds the old file or the whole new one. Raises CheckpointError."""
+        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        if culprit := _first_foreign(content, "checkpoint"):
+            raise CheckpointError(f"{path}: {culprit} is no plain value, so it could not be read back")
+        with _replacing(path) as temporary:
+            torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file that ``save`` wrote, onto the CPU. Raises CheckpointError for any other or damaged file."""
+        table = _read(path)
+        if not isinstance(table, dict) or table.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: not a checkpoint of this trainer (official files: yolov7-training import)")
+        if table["format_version"] != FORMAT_VERSION:
+            found = table["format_version"]
+            raise CheckpointError(f"{path}: format version {found!r}, this trainer reads {FORMAT_VERSION}")
+        names = {item.name for item in fields(cls)}
+        content = {key: value for key, value in table.items() if key not in ("format", "format_version")}
+        if wrong := sorted(names ^ set(content)):
+            raise CheckpointError(f"{path}: missing or unknown entries: {', '.join(map(str, wrong))}")
+        return cls(**content)
+
+
+def _read(path: Path) -> object:
+    """Return what ``torch.load`` finds, after zipfile has compared the checksums, which torch does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
+            return content
+    except OSError as exc:
+        raise CheckpointError(f"{path}: {exc.strerror or exc}") from exc
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as exc:
+        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({str(exc).splitlines()[0]})") from exc
+    raise CheckpointError(f"{path}: damaged: the checksum of {damaged} is wrong")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, then move it there once its bytes are on the disk."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as exc:
+        raise CheckpointError(f"{path}: {exc.strerror}") from exc
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.fsync(handle)
+        os.fchmod(handle, 0o644)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as exc:  # RuntimeError: how torch.save reports a full disk
+        raise CheckpointError(f"{path}: could not be written ({str(exc).splitlines()[0]})") from exc
+    finally:
+        os.close(handle)
+        temporary.unlink(missing_ok=True)
+
+
+def _first_foreign(value: object, where: str) -> str | None:
+    """Return the path of the first value that ``weights_only`` reading would refuse, or None."""
+    if value is None or isinstance(value, Tensor) or type(value) in (bool, int, float, str, bytes):
+        return None
+    if isinstance(value, dict):
+        items = [(f"{where}[{key!r}]", part) for key, part in value.items()]
+        if not all(type(key) in (bool, int, float, str) for key in value):
+            return f"a key of {where}"
+    elif isinstance(value, list | tuple):
+        items = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
+    else:
+        return where
+    return next((found for name, part in items if (found := _first_foreign(part, name)) is not None), None)
