@@ -77,7 +77,8 @@ class Config:
     batch_size: int = 32
     seed: int = 2
     workers: int = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: the GPU where there is one
+    precision: Literal["fp32", "bf16"] = "bf16"
     evaluate_every: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: Loss = field(default_factory=Loss)
