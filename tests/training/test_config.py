@@ -1,0 +1,58 @@
+"""Recipes: what is read, what is refused, what survives a round trip."""
+
+from pathlib import Path
+
+import pytest
+
+from training import config
+from training.config import Config, ConfigError, config_from_dict, config_to_dict, load_config
+
+RECIPES = sorted((Path(config.__file__).parent / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_resolves_and_survives_a_round_trip(recipe: Path):
+    resolved = load_config(recipe)
+    assert config_from_dict(config_to_dict(resolved)) == resolved
+
+
+def test_tiny_recipe_is_the_papers_row():
+    tiny = load_config(next(path for path in RECIPES if path.stem == "tiny"))
+    assert (tiny.loss.classification, tiny.loss.objectness, tiny.optimizer.final_factor) == (0.5, 1.0, 0.01)
+    assert (tiny.augmentation.translate, tiny.augmentation.scale, tiny.augmentation.mixup) == (0.1, 0.5, 0.05)
+
+
+def test_p5_recipe_is_the_default():
+    assert load_config(next(path for path in RECIPES if path.stem == "p5")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"epoch": 3}, "unknown key 'epoch'"),
+        ({"optimizer": {"lr": 0.1}}, "unknown key 'optimizer.lr'"),
+        ({"epochs": "many"}, "epochs must be int"),
+        ({"epochs": True}, "epochs must be int"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"image_size": 400}, "multiple of 32"),
+        ({"precision": "int8"}, "must be one of fp32, bf16"),
+        ({"loss": 3}, "loss must be a table"),
+        ({"augmentation": {"stretch": [1.0]}}, "2 numbers"),
+    ],
+)
+def test_what_no_run_could_use_is_refused_with_its_name(table: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        config_from_dict(table)
+
+
+def test_overrides_win_over_the_file(tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("epochs = 7\n[optimizer]\nmomentum = 0.9\n")
+    resolved = load_config(recipe, {"optimizer.momentum": 0.8, "loss.box": 1})
+    assert (resolved.epochs, resolved.optimizer.momentum, resolved.loss.box) == (7, 0.8, 1.0)
+
+
+def test_a_recipe_that_is_no_toml_names_the_file(tmp_path: Path):
+    (tmp_path / "bad.toml").write_text("epochs = = 3")
+    with pytest.raises(ConfigError, match=r"bad\.toml"):
+        load_config(tmp_path / "bad.toml")
