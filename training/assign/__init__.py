@@ -1,0 +1,6 @@
+"""Which prediction cells are trained towards which target: candidate search, SimOTA and the lead-guided pair of assignments."""
+
+from training.assign.candidates import COARSE_REACH, FINE_REACH, Cells, Pyramid, find_candidates
+from training.assign.lead import assign_lead_guided
+
+__all__ = ["COARSE_REACH", "FINE_REACH", "Cells", "Pyramid", "assign_lead_guided", "find_candidates"]

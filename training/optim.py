@@ -1,0 +1,137 @@
+"""Stochastic gradient descent, its schedule and the moving average of the weights.
+
+The schedule is plain arithmetic of the iteration: it holds no optimiser and no state, so a resumed run needs nothing but the iteration. It does not know the loop, which
+steps when ``iteration % accumulate == 0`` (the very first iteration included) and updates the average after each step.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.config import Optimizer
+
+_GROUPS = ("scales", "weights", "biases")
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Sort every parameter into three groups, in this order, which the learning rates of ``Rates`` follow.
+
+    "scales": BatchNorm weights and implicit vectors, no decay. "weights": convolution weights, which alone decay. "biases": all biases, no decay.
+    """
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in _GROUPS}
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            is_weight = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear)
+            members["biases" if name == "bias" else "weights" if is_weight else "scales"].append(parameter)
+    decay = {"weights": weight_decay}
+    return [{"name": name, "params": members[name], "weight_decay": decay.get(name, 0.0)} for name in _GROUPS]
+
+
+def build_optimizer(network: nn.Module, options: Optimizer, *, batch_size: int) -> torch.optim.SGD:
+    """Build SGD with Nesterov momentum over ``parameter_groups``; ``batch_size`` is that of all processes together."""
+    groups = parameter_groups(network, scaled_weight_decay(options, batch_size))
+    return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum, nesterov=True)
+
+
+def accumulation(options: Optimizer, batch_size: int) -> int:
+    """How many batches make one step once warm-up is over: as many as bring the nominal batch together."""
+    return max(round(options.nominal_batch / batch_size), 1)
+
+
+def scaled_weight_decay(options: Optimizer, batch_size: int) -> float:
+    """The recipe's decay is stated for the nominal batch: a larger step decays more, as steps are fewer."""
+    return options.weight_decay * batch_size * accumulation(options, batch_size) / options.nominal_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What holds at one iteration."""
+
+    learning_rates: tuple[float, float, float]  # in the order of parameter_groups
+    momentum: float
+    accumulate: int  # step when iteration % accumulate == 0
+
+
+class Schedule:
+    """One cosine per epoch from the learning rate to its final fraction, after a linear warm-up per iteration.
+
+    During warm-up the biases come down from a higher rate, all else rises from 0, and accumulation grows from one batch to the nominal one.
+    """
+
+    def __init__(self, options: Optimizer, *, epochs: int, batches_per_epoch: int, batch_size: int) -> None:
+        """``batch_size`` is that of all processes together."""
+        self.options = options
+        self.epochs = epochs
+        self.batches_per_epoch = batches_per_epoch
+        self.batch_size = batch_size
+        self.warmup_iterations = max(round(options.warmup_epochs * batches_per_epoch), options.warmup_min_iterations)
+
+    def factor(self, epoch: int) -> float:
+        """Return the fraction of the learning rate that holds in ``epoch``: 1 in the first; the final fraction would be reached after the last."""
+        return (1 - math.cos(math.pi * epoch / self.epochs)) / 2 * (self.options.final_factor - 1) + 1
+
+    def at(self, iteration: int) -> Rates:
+        """Return the rates of ``iteration``, counted from 0 over all epochs."""
+        options = self.options
+        rate = options.learning_rate * self.factor(iteration // self.batches_per_epoch)
+        if iteration > self.warmup_iterations:
+            return Rates((rate, rate, rate), options.momentum, accumulation(options, self.batch_size))
+        done = iteration / max(self.warmup_iterations, 1)
+        rising = done * rate
+        falling = options.warmup_bias_learning_rate + done * (rate - options.warmup_bias_learning_rate)
+        momentum = options.warmup_momentum + done * (options.momentum - options.warmup_momentum)
+        accumulate = max(round(1 + done * (options.nominal_batch / self.batch_size - 1)), 1)
+        return Rates((rising, rising, falling), momentum, accumulate)
+
+
+class Ema:
+    """Exponential moving average of a network's whole floating-point state, BatchNorm statistics included; it is what is evaluated and released.
+
+    The decay grows with the number of updates, ``decay * (1 - exp(-updates / tau))``, so that the first weights are soon forgotten. Integer state is copied.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float, tau: float) -> None:
+        """Start from a copy of ``network`` (unwrapped: no DistributedDataParallel around it)."""
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay = decay
+        self.tau = tau
+        self.updates = 0
+
+    def decay_at(self, updates: int) -> float:
+        """Return the share that the average keeps at its ``updates``-th update, counted from 1."""
+        return self.decay * (1 - math.exp(-updates / self.tau))
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move the average towards ``network``, once per optimiser step."""
+        self.updates += 1
+        change = 1 - self.decay_at(self.updates)
+        current = network.state_dict()
+        averages: list[Tensor] = []
+        targets: list[Tensor] = []
+        for name, average in self.network.state_dict().items():
+            if average.is_floating_point():
+                averages.append(average)
+                targets.append(current[name])
+            else:
+                average.copy_(current[name])
+        torch._foreach_lerp_(averages, targets, change)  # one kernel a chunk instead of one a tensor
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The averaged state, under the network's keys."""
+        state: dict[str, Tensor] = self.network.state_dict()
+        return state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"network": self.network.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict()`` of an earlier run."""
+        self.network.load_state_dict(state["network"])
+        self.updates = int(state["updates"])
