@@ -1,0 +1,106 @@
+"""PNG, WebP, BMP, GIF, TIFF and CMYK JPEG through Pillow: opened without pixels, then turned into 8-bit RGB.
+
+Pillow's classes are called directly, so that only these formats can ever be tried and its global size limit, which warns, is not
+met. Raises whatever Pillow raises; image.py says what that means to a caller.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from io import BytesIO
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from service.vision.orientation import UPRIGHT, read_orientation, turn_upright
+
+GREY = 114
+"""What shows through transparent pixels: the grey of the letterbox."""
+
+_CLASSES: dict[str, type[ImageFile]] = {
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "TIFF": TiffImageFile,
+    "WEBP": WebPImageFile,
+}
+
+
+class _Silence:
+    """While at least one thread is inside, Pillow's warnings are ignored: they are about files, and ours to judge.
+
+    Counted, because warnings.catch_warnings replaces a list of the whole process: two threads that each enter and leave it would put
+    back one another's filters.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(kind, error, trace)
+
+
+SILENCE = _Silence()
+
+
+def open_image(data: bytes, format: str) -> ImageFile:
+    """The first frame, its header read and its pixels not. Call within SILENCE."""
+    return _CLASSES[format](BytesIO(data))
+
+
+def stored_orientation(image: ImageFile) -> int:
+    """The Exif orientation, as far as what was read of the file tells it."""
+    if isinstance(image, TiffImageFile):
+        tag = image.tag_v2.get(Base.Orientation)
+        return tag if isinstance(tag, int) and 1 <= tag <= 8 else UPRIGHT
+    return read_orientation(image.info.get("exif", b""))
+
+
+def to_rgb(image: ImageFile) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB upright: 16 bits scaled to 8, palettes looked up, transparency on grey. Call within SILENCE."""
+    image.load()
+    if image.mode.startswith("I;16"):
+        pixels = _grey16_to_rgb(image)
+    elif image.mode in ("I", "F"):
+        raise ValueError("samples of 32 bits have no known range")
+    elif image.has_transparency_data:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGB", image.size, (GREY, GREY, GREY))
+        ground.paste(layer, mask=layer.getchannel("A"))
+        pixels = np.asarray(ground)
+    else:
+        pixels = np.asarray(image.convert("RGB"))
+    # Pillow turns TIFF itself, while it loads.
+    return pixels if isinstance(image, TiffImageFile) else turn_upright(pixels, stored_orientation(image))
+
+
+def _grey16_to_rgb(image: ImageFile) -> NDArray[np.uint8]:
+    grey = (np.asarray(image) >> 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)

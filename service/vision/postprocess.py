@@ -1,0 +1,76 @@
+"""From a network's candidates to the detections a request asked for. Serving and training's evaluation both answer with this.
+
+Knows nothing of tensors, engines or class names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.vision.detections import Candidates, Detections
+from service.vision.letterbox import Letterbox
+from service.vision.nms import nms
+
+
+@dataclass(frozen=True, slots=True)
+class PostprocessOptions:
+    """What one request may choose.
+
+    confidence: scores must be above it; class_confidence: pairs (class id, confidence) that replace it for their class.
+    iou: overlap above which the lesser of two boxes is dropped.
+    classes: only these class ids; None means all.
+    class_agnostic: boxes of different classes suppress one another too.
+    multi_label: a prediction may be answered once for each of its classes, instead of for its best one only.
+    """
+
+    confidence: float = 0.25
+    iou: float = 0.45
+    max_detections: int = 300
+    classes: tuple[int, ...] | None = None
+    class_agnostic: bool = False
+    multi_label: bool = False
+    class_confidence: tuple[tuple[int, float], ...] = ()
+
+
+SERVED_EVALUATION = PostprocessOptions(confidence=0.001, iou=0.65, max_detections=300, multi_label=True)
+"""The options under which AP is measured, wherever it is measured."""
+
+
+def postprocess(candidates: Candidates, letterbox: Letterbox, options: PostprocessOptions) -> Detections:
+    """Threshold, best class, class filter, NMS, and back to the upright original; best first.
+
+    candidates: rows in any order, boxes in pixels of the network's input as `letterbox` laid the picture into it.
+    NMS runs in the network's frame, before boxes are clipped to the picture. With multi_label off, the best class of a prediction is
+    found before the class filter: asking for cars does not turn trucks into cars.
+    """
+    order = np.argsort(-candidates.scores, kind="stable")
+    if not options.multi_label:
+        order = order[_first_of_each(candidates.predictions[order])]
+    order = order[_wanted(candidates.scores[order], candidates.classes[order], options)]
+    boxes, scores, classes = candidates.boxes[order], candidates.scores[order], candidates.classes[order]
+    kept = nms(
+        boxes,
+        scores,
+        options.iou,
+        classes=None if options.class_agnostic else classes,
+        limit=options.max_detections,
+    )
+    return Detections(letterbox.to_image(boxes[kept]), scores[kept], classes[kept])
+
+
+def _first_of_each(predictions: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Positions, rising, at which a prediction appears for the first time."""
+    return np.sort(np.unique(predictions, return_index=True)[1])
+
+
+def _wanted(scores: NDArray[np.float32], classes: NDArray[np.int32], options: PostprocessOptions) -> NDArray[np.bool_]:
+    thresholds = np.full(len(scores), options.confidence, np.float32)
+    for class_id, confidence in options.class_confidence:
+        thresholds[classes == class_id] = confidence
+    wanted: NDArray[np.bool_] = scores > thresholds
+    if options.classes is not None:
+        wanted &= np.isin(classes, options.classes)
+    return wanted
