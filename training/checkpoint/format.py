@@ -13,12 +13,13 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-Form = Literal["training", "deploy"]
+from training.nets import VARIANTS, Network, build_network
+from training.nets.variants import Form
 
 FORMAT = "yolov7-service checkpoint"
 FORMAT_VERSION = 1
@@ -71,6 +72,22 @@ class Checkpoint:
         if wrong := sorted(names ^ set(content)):
             raise CheckpointError(f"{path}: missing or unknown entries: {', '.join(map(str, wrong))}")
         return cls(**content)
+
+
+def load_network(path: Path) -> tuple[Network, Checkpoint]:
+    """Build the network of a checkpoint with its averaged weights, if it has them. Raises CheckpointError."""
+    checkpoint = Checkpoint.load(path)
+    if checkpoint.variant not in VARIANTS:
+        raise CheckpointError(f"{path}: unknown variant {checkpoint.variant!r}; known: {', '.join(VARIANTS)}")
+    variant, num_classes = VARIANTS[checkpoint.variant], len(checkpoint.class_names)
+    with torch.device("meta"):  # fresh weights would be drawn only to be overwritten
+        network = build_network(variant, num_classes=num_classes, form=checkpoint.form)
+    try:
+        network.load_state_dict({key: value.clone() for key, value in checkpoint.weights.items()}, assign=True)
+    except RuntimeError as exc:
+        reason = str(exc).splitlines()[1].strip()
+        raise CheckpointError(f"{path}: its weights are not those of {checkpoint.variant} ({reason})") from exc
+    return network, checkpoint
 
 
 def _read(path: Path) -> object:

@@ -2,11 +2,13 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from training.checkpoint import Checkpoint, CheckpointError
+from training.checkpoint import Checkpoint, CheckpointError, load_network
+from training.nets import VARIANTS, build_network
 
 
 def small() -> Checkpoint:
@@ -107,3 +109,33 @@ def test_another_version_or_another_set_of_entries_is_refused(tmp_path: Path) ->
     torch.save({"format": "yolov7-service checkpoint", "format_version": 1, **table, "mood": 1}, path)
     with pytest.raises(CheckpointError, match="mood"):
         Checkpoint.load(path)
+
+
+def tiny_checkpoint(**changes: Any) -> Checkpoint:
+    network = build_network(VARIANTS["tiny"], num_classes=2, form="training")
+    return replace(Checkpoint("tiny", "training", ("Car", "Bus"), network.state_dict()), **changes)
+
+
+def test_a_network_is_built_with_its_averaged_weights(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint()
+    averaged = {key: value + 1 for key, value in checkpoint.state.items()}
+    replace(checkpoint, ema=averaged).save(tmp_path / "x.pt")
+    network, loaded = load_network(tmp_path / "x.pt")
+    assert loaded.class_names == ("Car", "Bus")
+    assert all(torch.equal(value, averaged[key]) for key, value in network.state_dict().items())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variant": "v8"}, "unknown variant 'v8'"),
+        ({"variant": "v7"}, "not those of v7"),
+        ({"class_names": ("Car",)}, "not those of tiny .*size mismatch"),
+        ({"state": {}}, "not those of tiny .*Missing"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    tiny_checkpoint(**changes).save(tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=message):
+        load_network(tmp_path / "x.pt")

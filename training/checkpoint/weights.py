@@ -1,0 +1,120 @@
+"""Weights under official names, from whatever file holds them: a pickled model, a state_dict, or safetensors.
+
+A pickled model is walked as inert records, as ``state_dict`` would walk the living module; nothing is executed
+(``archive.py``). This module does not know which names a network needs (``official.py``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from training.checkpoint.archive import TensorRecord, TorchArchive
+from training.checkpoint.format import FORMAT, CheckpointError
+from training.checkpoint.pickle_reader import Instance
+
+_MAX_MODULES = 20_000  # the largest network has 3,000
+_MAX_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWeights:
+    """Tensors by official name, and what a pickled model says besides."""
+
+    tensors: dict[str, Tensor]
+    class_names: tuple[str, ...] | None = None
+    activations: frozenset[str] = frozenset()  # class names such as SiLU; empty where only tensors were saved
+
+
+def read_weights(path: Path) -> NamedWeights:
+    """Read the weights in ``path``. Raises CheckpointError."""
+    if path.suffix == ".safetensors":
+        return NamedWeights(_without_prefix(_read_safetensors(path)))
+    with TorchArchive(path) as archive:
+        found = _model_in(archive.tree(), path)
+        if isinstance(found, dict):
+            return NamedWeights(_without_prefix(archive.tensors(found)))
+        modules = list(_walk(found, "", 0, path))
+        records = {name: record for prefix, module in modules for name, record in _own_tensors(module, prefix)}
+        return NamedWeights(
+            _without_prefix(archive.tensors(records)),
+            _names(found.state.get("names")),
+            frozenset(m.kind.name for _, m in modules if m.kind.module == "torch.nn.modules.activation"),
+        )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except OSError as exc:
+        raise CheckpointError(f"{path}: {exc.strerror or exc}") from exc
+    except SafetensorError as exc:
+        raise CheckpointError(f"{path}: not a safetensors file, or damaged ({exc})") from exc
+
+
+def _model_in(tree: object, path: Path) -> Instance | dict[str, TensorRecord]:
+    """Return the model: averaged weights if there are any, else ``model``, else the object itself."""
+    if isinstance(tree, dict):
+        if tree.get("format") == FORMAT:
+            raise CheckpointError(f"{path}: a checkpoint of this trainer needs no import")
+        for name in ("ema", "model", "state_dict"):
+            if isinstance(tree.get(name), dict | Instance):
+                tree = tree[name]
+                break
+    if isinstance(tree, Instance):
+        return tree
+    if isinstance(tree, dict):
+        records = {k: v for k, v in tree.items() if isinstance(k, str) and isinstance(v, TensorRecord)}
+        if records and len(records) == len(tree):
+            return records
+    raise CheckpointError(f"{path}: holds no model and no state_dict")
+
+
+def _walk(module: Instance, prefix: str, depth: int, path: Path) -> Iterator[tuple[str, Instance]]:
+    """Yield each module with the prefix of its tensors' names. A hostile file can nest them without end."""
+    if depth > _MAX_DEPTH:
+        raise CheckpointError(f"{path}: refused: its modules are nested too deeply")
+    pending, count = [(prefix, module, depth)], 0
+    while pending:
+        prefix, module, depth = pending.pop()
+        yield prefix, module
+        count += 1
+        children = module.state.get("_modules")
+        if depth >= _MAX_DEPTH or count > _MAX_MODULES:
+            raise CheckpointError(f"{path}: refused: more modules than any network has")
+        if isinstance(children, dict):
+            pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items() if _is_module(child)]
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, Instance)
+
+
+def _own_tensors(module: Instance, prefix: str) -> Iterator[tuple[str, TensorRecord]]:
+    """Yield the parameters and persistent buffers of one module, without its children's."""
+    transient = module.state.get("_non_persistent_buffers_set", ())
+    hidden = transient if isinstance(transient, set) else ()
+    for kind in ("_parameters", "_buffers"):
+        table = module.state.get(kind)
+        for name, record in table.items() if isinstance(table, dict) else ():
+            if isinstance(record, TensorRecord) and name not in hidden:
+                yield f"{prefix}{name}", record
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    """Return class names from a list or from {0: name, ...}; None where they are neither."""
+    items = [value.get(index) for index in range(len(value))] if isinstance(value, dict) else value
+    if not isinstance(items, list | tuple) or not items:
+        return None
+    names = tuple(item for item in items if isinstance(item, str) and 0 < len(item) <= 200 and item.isprintable())
+    return names if len(names) == len(items) else None
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the ``module.`` that DistributedDataParallel puts before every name."""
+    if tensors and all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
