@@ -1,8 +1,8 @@
 """Average precision, with the very letterbox and postprocess that serve.
 
 The protocol is ``served``: DeployModel's candidates, ``service.vision`` letterbox to a served shape and postprocess,
-confidence 0.001, IoU 0.65, at most 300 detections, multi-label. A network in training and an HTTP endpoint are scored by
-the same ``score``: it takes detections and knows nothing of where they come from.
+confidence 0.001, IoU 0.65, at most 300 detections, multi-label. A network in training and an HTTP endpoint are scored
+by the same ``score``: it takes detections and knows nothing of where they come from.
 """
 
 import contextlib

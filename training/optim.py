@@ -7,13 +7,14 @@ steps when ``iteration % accumulate == 0`` (the very first iteration included) a
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from training.config import Optimizer
 
+_NetworkT = TypeVar("_NetworkT", bound=nn.Module)
 _GROUPS = ("scales", "weights", "biases")
 
 
@@ -88,13 +89,13 @@ class Schedule:
         return Rates((rising, rising, falling), momentum, accumulate)
 
 
-class Ema:
+class Ema(Generic[_NetworkT]):
     """Exponential moving average of a network's whole floating-point state, BatchNorm statistics included; it is what is evaluated and released.
 
     The decay grows with the number of updates, ``decay * (1 - exp(-updates / tau))``, so that the first weights are soon forgotten. Integer state is copied.
     """
 
-    def __init__(self, network: nn.Module, *, decay: float, tau: float) -> None:
+    def __init__(self, network: _NetworkT, *, decay: float, tau: float) -> None:
         """Start from a copy of ``network`` (unwrapped: no DistributedDataParallel around it)."""
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
@@ -106,7 +107,7 @@ class Ema:
         return self.decay * (1 - math.exp(-updates / self.tau))
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self, network: _NetworkT) -> None:
         """Move the average towards ``network``, once per optimiser step."""
         self.updates += 1
         change = 1 - self.decay_at(self.updates)

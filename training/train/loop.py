@@ -1,7 +1,7 @@
 """The training loop, top to bottom: data, forward, criterion, backward, step, EMA, log.
 
-Each epoch the EMA weights are scored in the form that will serve. Precision wraps the network from outside. The loop knows
-nothing of files (``run.py``), of ONNX, or of the service beyond ``service.vision``.
+Each epoch the EMA weights are scored in the form that will serve. Precision wraps the network from outside. The loop
+knows nothing of files (``run.py``), of ONNX, or of the service beyond ``service.vision``.
 """
 
 import math
