@@ -6,6 +6,7 @@ module does not know how files are read (``weights.py``).
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,11 @@ def import_official(
     if damaged := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise CheckpointError(f"{path}: {damaged[0]} holds numbers that are not finite")
     num_classes, form = _classes_and_form(tensors, path)
-    network, name = _recognise(tensors, _candidates(weights, variant), num_classes, form, path)
-    official = network.official_keys()
+    try:
+        network = recognise(tensors, _candidates(weights, variant), num_classes=num_classes, form=form)
+    except CheckpointError as exc:
+        raise CheckpointError(f"{path}: {exc}") from exc
+    name, official = network.variant.name, network.official_keys()
     empty = network.state_dict()
     state = {
         ours: tensors[theirs].to(empty[ours].dtype) if theirs in tensors else torch.zeros((), dtype=torch.int64)
@@ -93,22 +97,26 @@ def _candidates(weights: NamedWeights, variant: str | None) -> list[str]:
     return [name for name in VARIANTS if name != ("tiny" if silu else "tiny-silu")]
 
 
-def _recognise(
-    tensors: Mapping[str, Tensor], candidates: list[str], num_classes: int, form: Form, path: Path
-) -> tuple[Network, str]:
-    """Return the one variant whose every tensor is in the file with the right shape, built without memory."""
-    closest, fewest = "", ["?"] * len(tensors)
+def recognise(tensors: Mapping[str, Tensor], candidates: list[str], *, num_classes: int, form: Form) -> Network:
+    """Return the first variant whose every tensor is there with the right shape, built without memory (device meta).
+
+    Raises CheckpointError naming the variant that comes closest.
+    """
+    levels = sum(re.search(r"\.m\.\d+\.weight$", name) is not None for name in tensors)
+    closest, fewest = "none", list(tensors)
     for name in candidates:
+        if len(candidates) > 1 and len(VARIANTS[name].strides) != levels:
+            continue  # half of the family, not built for nothing
         with torch.device("meta"):
             network = build_network(VARIANTS[name], num_classes=num_classes, form=form)
         wrong = _mismatches(network, tensors)
         if not wrong:
-            return network, name
-        if len(wrong) < len(fewest):
+            return network
+        if len(wrong) < len(fewest) or closest == "none":
             closest, fewest = name, wrong
     raise CheckpointError(
-        f"{path}: no YOLOv7 variant has these tensors (closest: {closest or 'none'} in {form} form, "
-        f"{len(fewest)} tensors absent or of another shape, first {fewest[0]})"
+        f"no YOLOv7 variant has these tensors (closest: {closest} in {form} form, {len(fewest)} tensors absent or of "
+        f"another shape, first {fewest[0]})"
     )
 
 
