@@ -24,6 +24,7 @@ from service.vision.image import decode
 from service.vision.letterbox import Letterbox, choose_shape
 from service.vision.postprocess import SERVED_EVALUATION, postprocess
 from training.data import CocoDataset
+from training.nets import Network
 
 Infer = Callable[[NDArray[np.uint8]], Sequence[Candidates]]
 """Candidates of each image of a uint8 RGB batch (B, H, W, 3)."""
@@ -69,6 +70,13 @@ def torch_infer(model: torch.nn.Module, device: torch.device) -> Infer:
         return [Candidates(*rows) for rows in zip(*outputs, strict=True)]
 
     return infer
+
+
+def max_candidates(network: Network, shapes_hw: Sequence[tuple[int, int]], *, wanted: int = 1000) -> int:
+    """K for these input shapes: ``wanted``, or all predictions of the smallest shape where it has fewer."""
+    anchors = network.anchors.shape[1]
+    fewest = min(sum(anchors * (h // s) * (w // s) for s in network.strides) for h, w in shapes_hw)
+    return min(wanted, fewest)
 
 
 def detect(

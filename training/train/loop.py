@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from training.config import Config
 from training.data import Batch, CocoDataset, TrainDataset, train_loader
-from training.evaluate import Evaluation, detect, score, torch_infer
+from training.evaluate import Evaluation, detect, max_candidates, score, torch_infer
 from training.losses import Criterion
 from training.nets import DeployModel, Network
 from training.train.curve import draw_curve
@@ -83,9 +83,9 @@ def train_one_epoch(run: Run, loader: DataLoader[Batch], criterion: Criterion) -
 
 def evaluate_ema(run: Run, val_set: CocoDataset) -> Evaluation:
     """Score the EMA weights in the form that will serve, in float32, letterboxed to the square of the training size."""
-    model = DeployModel(run.ema.network).eval()
-    shape_hw = (run.config.image_size, run.config.image_size)
-    return score(val_set, detect(torch_infer(model, run.device), val_set, shapes_hw=(shape_hw,)))
+    shapes_hw = ((run.config.image_size, run.config.image_size),)
+    model = DeployModel(run.ema.network, max_candidates(run.ema.network, shapes_hw)).eval()
+    return score(val_set, detect(torch_infer(model, run.device), val_set, shapes_hw=shapes_hw))
 
 
 def _criterion(network: Network, config: Config) -> Criterion:
