@@ -1,19 +1,22 @@
-"""The modules that rows of a network are made of: convolutions, ELAN and its relatives, down-sampling, pyramid pooling.
+"""The modules that rows are made of: convolutions, ELAN, and what halves, doubles and joins maps.
 
-Each block declares ``official``: which of its sub-modules lie under which entry of the reference graph, so that tensors of an official checkpoint find their place. The blocks know nothing of
-rows, variants or heads.
+Each block declares ``official``: which of its parts lie under which entry of the reference's graph, so that the
+tensors of an official checkpoint find their place. Blocks know nothing of tables, variants or heads.
 
-Letters: B batch, C channels, H height, W width of a feature map.
+Letters: B images, I and O channels in and out, H and W height and width of the map that is read.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from training.nets import rows
+
 Activation = Callable[[], nn.Module]
 
-# (our prefix, official prefix) of every parameter-carrying part of one entry of the reference graph; "" is the block or the entry itself.
+# One entry of the reference's graph: our prefix and the official one of every part with parameters. "" is all of it.
 Entry = tuple[tuple[str, str], ...]
 
 NO_PARAMETERS: Entry = ()
@@ -21,12 +24,12 @@ ITSELF: Entry = (("", ""),)
 
 
 def leaky_relu() -> nn.Module:
-    """YOLOv7-tiny's activation: slope 0.1 on the negative side."""
+    """YOLOv7-tiny's activation: slope 0.1 below zero."""
     return nn.LeakyReLU(0.1)
 
 
 class Block(nn.Module):
-    """What one row of a network runs: some feature maps in, one feature map out."""
+    """What one row runs: feature maps in, one feature map out."""
 
     official: tuple[Entry, ...] = (NO_PARAMETERS,)
 
@@ -45,6 +48,7 @@ class ConvBlock(Block):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H/stride, W/stride)."""
         out: Tensor = self.act(self.bn(self.conv(x)))
         return out
 
@@ -60,32 +64,25 @@ def spatial(in_channels: int, out_channels: int, activation: Activation, *, stri
 
 
 class Elan(Block):
-    """Efficient layer aggregation (section 3.1, figure 2c): two 1x1 views of the input, a chain of 3x3 convolutions on one of them, and a 1x1 transition over what was kept.
+    """Efficient layer aggregation network (section 3.1, figure 2c).
 
-    ``width`` is the chain's; every ``step``-th link of the chain is kept.
+    Two 1x1 views of the input, a chain of 3x3 convolutions on one of them, and a 1x1 transition over what was kept.
     """
 
-    def __init__(  # noqa: PLR0913 - the six numbers that tell the family's ELANs apart
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        hidden: int,
-        width: int,
-        depth: int,
-        step: int,
-        activation: Activation,
-    ) -> None:
+    def __init__(self, in_channels: int, spec: rows.Elan, activation: Activation) -> None:
         super().__init__()
-        self.side = pointwise(in_channels, hidden, activation)
-        self.entry = pointwise(in_channels, hidden, activation)
-        self.chain = nn.ModuleList(spatial(hidden if i == 0 else width, width, activation) for i in range(depth))
-        self.transition = pointwise(2 * hidden + depth // step * width, out_channels, activation)
-        self.step = step
-        links: list[Entry] = [((f"chain.{i}", ""),) for i in range(depth)]
+        width = spec.width or spec.hidden
+        self.step = spec.step
+        self.side = pointwise(in_channels, spec.hidden, activation)
+        self.entry = pointwise(in_channels, spec.hidden, activation)
+        widths = [spec.hidden] + [width] * spec.depth
+        self.chain = nn.ModuleList(spatial(a, b, activation) for a, b in itertools.pairwise(widths))
+        self.transition = pointwise(2 * spec.hidden + spec.depth // spec.step * width, spec.out, activation)
+        links: list[Entry] = [((f"chain.{i}", ""),) for i in range(spec.depth)]
         self.official = ((("side", ""),), (("entry", ""),), *links, NO_PARAMETERS, (("transition", ""),))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H, W)."""
         maps = [self.side(x), self.entry(x)]
         for link in self.chain:
             maps.append(link(maps[-1]))
@@ -95,16 +92,18 @@ class Elan(Block):
 
 
 class Concat(Block):
-    """Channel concatenation, in the order given."""
+    """Joins maps on channels."""
 
     def forward(self, *maps: Tensor) -> Tensor:
+        """(B, I, H, W) each -> (B, ΣI, H, W), in the order given."""
         return torch.cat(maps, 1)
 
 
 class Sum(Block):
-    """The second half of E-ELAN: two parallel ELANs are merged by adding them."""
+    """Merges the two halves of an extended ELAN."""
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """(B, I, H, W) twice -> (B, I, H, W)."""
         return first + second
 
 
@@ -116,19 +115,21 @@ class Pool(Block):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, I, H/2, W/2)."""
         out: Tensor = self.pool(x)
         return out
 
 
 class SpaceToDepth(Block):
-    """The P6 models' first row: each 2x2 patch becomes 4C channels. (B, C, H, W) -> (B, 4C, H/2, W/2)."""
+    """Each 2x2 patch becomes channels: upper left, lower left, upper right, lower right."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, 4I, H/2, W/2)."""
         return torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
 
 
 class PoolDown(Block):
-    """Halves the resolution along a strided convolution and along a max pooling; ``others`` are joined after both."""
+    """Halves the resolution along a strided convolution and along max pooling, and joins further maps to both."""
 
     official = (NO_PARAMETERS, (("pooled", ""),), (("reduce", ""),), (("strided", ""),), NO_PARAMETERS)
 
@@ -140,11 +141,12 @@ class PoolDown(Block):
         self.strided = spatial(hidden, hidden, activation, stride=2)
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """(B, I, H, W) and others of (B, ·, H/2, W/2) -> (B, 2·hidden + others, H/2, W/2)."""
         return torch.cat([self.strided(self.reduce(x)), self.pooled(self.pool(x)), *others], 1)
 
 
 class DownC(Block):
-    """The down-sampling of E6, D6 and E6E: as PoolDown, with the full width before the strided convolution."""
+    """PoolDown as E6, D6 and E6E have it: full width before the strided convolution, and one entry of the reference."""
 
     official = ((("reduce", "cv1"), ("strided", "cv2"), ("pooled", "cv3")),)
 
@@ -156,11 +158,12 @@ class DownC(Block):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H/2, W/2)."""
         return torch.cat([self.strided(self.reduce(x)), self.pooled(self.pool(x))], 1)
 
 
 class TopDown(Block):
-    """One step down the feature pyramid: the upper map is narrowed and enlarged, the backbone's map narrowed, and both are joined."""
+    """One step down the feature pyramid: the upper map narrowed and enlarged, the backbone's narrowed, both joined."""
 
     official = ((("upper", ""),), NO_PARAMETERS, (("lateral", ""),), NO_PARAMETERS)
 
@@ -171,4 +174,5 @@ class TopDown(Block):
         self.lateral = pointwise(lateral_channels, hidden, activation)
 
     def forward(self, upper: Tensor, lateral: Tensor) -> Tensor:
+        """(B, ·, H/2, W/2) and (B, ·, H, W) -> (B, 2·hidden, H, W)."""
         return torch.cat([self.lateral(lateral), self.enlarge(self.upper(upper))], 1)

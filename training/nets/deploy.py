@@ -1,9 +1,10 @@
-"""From the trained network to the served one: training parts dropped, structure folded, and the graph that an engine runs.
+"""From the trained network to the served one: training's parts dropped, structure folded, and the graph engines run.
 
-``convert`` drops what only training needs, ``fuse`` folds normalisation and branches, ``to_deploy`` does both; DeployModel wraps a network into the contract between training and serving. The input
-network is never changed. ONNX files and their checks are made in training.export.
+``convert`` drops what only training needs, ``fuse`` folds normalisation and branches, ``to_deploy`` does both, and
+DeployModel is the contract between training and serving. No input is ever changed. Files and their checks belong to
+training.export.
 
-Letters: B images, H and W height and width, A anchors, C classes, N predictions, K candidates.
+Letters: B images, H and W their height and width, C classes, N predictions, K candidates.
 """
 
 import copy
@@ -12,23 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from training.nets.graph import Network
-from training.nets.head import TrainingHead, cells, decode_boxes, flatten_levels
+from training.nets.head import TrainingHead, cell_table, decode_boxes, flatten_levels
 from training.nets.reparam import fuse_block
 
 MAX_CANDIDATES = 3840  # TensorRT's TopK answers no more
 
 
 def convert(network: Network) -> Network:
-    """Return the deploy form with the same answers: implicit vectors folded, auxiliary rows gone, the rest as it was."""
+    """Return the deploy form of the same function: implicit vectors folded, auxiliary rows gone, the rest as it was."""
     head = network.head.folded() if isinstance(network.head, TrainingHead) else copy.deepcopy(network.head)
-    blocks = {row.name: copy.deepcopy(network.block(row.name)) for row in network.variant.form_rows("deploy")}
-    return Network(network.variant, "deploy", blocks, head).train(network.training)
+    modules = {row.name: copy.deepcopy(network.block(row.name)) for row in network.variant.form_rows("deploy")}
+    return Network(network.variant, "deploy", modules, head).train(network.training)
 
 
 def fuse(network: Network) -> Network:
-    """Return the same form with every batch normalisation and RepConv folded into one convolution. For inference only."""
-    blocks = {row.name: fuse_block(network.block(row.name)) for row in network.variant.form_rows(network.form)}
-    return Network(network.variant, network.form, blocks, copy.deepcopy(network.head)).eval()
+    """Return the same form with batch normalisation and RepConv folded into convolutions: for inference only."""
+    modules = {row.name: fuse_block(network.block(row.name)) for row in network.variant.form_rows(network.form)}
+    return Network(network.variant, network.form, modules, copy.deepcopy(network.head)).eval()
 
 
 def to_deploy(network: Network) -> Network:
@@ -37,9 +38,10 @@ def to_deploy(network: Network) -> Network:
 
 
 class DeployModel(nn.Module):
-    """The served graph: letterboxed bytes in, the K best (prediction, class) pairs out.
+    """The served graph: letterboxed bytes in, the K best pairs of prediction and class out.
 
-    Only operations that ONNX Runtime, OpenVINO and TensorRT have alike. No suppression and no threshold: those belong to a request.
+    It holds operations that ONNX Runtime, OpenVINO and TensorRT have alike. Suppression and thresholds belong to a
+    request, not to the graph. Raises ValueError for a K that TensorRT would refuse.
     """
 
     def __init__(self, network: Network, max_candidates: int = 1000) -> None:
@@ -52,30 +54,39 @@ class DeployModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images to candidates, best first.
 
-        ``images`` is uint8 (B, H, W, 3), RGB, H and W multiples of the largest stride and large enough for N >= K. Returns boxes float32 (B, K, 4) xyxy in image pixels; scores float32 (B, K),
-        objectness x class probability (one class: objectness); classes int32 (B, K); predictions int32 (B, K), the row of ``decode`` that a candidate came from.
+        ``images`` is uint8 (B, H, W, 3), RGB; H and W are multiples of the largest stride, and large enough for
+        N >= K. Returns boxes float32 (B, K, 4) xyxy in pixels of the input, scores float32 (B, K), classes int32
+        (B, K), and predictions int32 (B, K), the row of ``decode`` that a candidate came from. A score is
+        objectness x class probability; with one class, objectness alone.
         """
         raws = self.network(images.permute(0, 3, 1, 2).float() / 255)
         logits = flatten_levels(raws)  # (B, N, 5+C)
-        # The K best pairs lie within the K predictions of the best class scores, so the pairs of the others are never formed.
-        objectness = logits[..., 4].sigmoid()
-        several = self.network.num_classes > 1
-        best = objectness * logits[..., 5:].amax(-1).sigmoid() if several else objectness
-        scores, rows = best.topk(self.max_candidates)  # (B, K)
-        chosen = _rows(logits, rows)  # (B, K, 5+C)
-        boxes = decode_boxes(chosen[..., :4], cells(raws, self.network.anchors, self.network.strides)[rows])
-        classes = torch.zeros_like(rows)
-        if several:
-            pairs = chosen[..., 4:5].sigmoid() * chosen[..., 5:].sigmoid()  # (B, K, C)
-            scores, flat = pairs.flatten(1).topk(self.max_candidates)
-            order = flat // self.network.num_classes
-            classes = flat - order * self.network.num_classes
-            rows, boxes = rows.gather(1, order), _rows(boxes, order)
+        cells = cell_table(raws, self.network.anchors, self.network.strides)
+        if self.network.num_classes == 1:
+            scores, predictions = logits[..., 4].sigmoid().topk(self.max_candidates)
+            classes = torch.zeros_like(predictions)
+            boxes = decode_boxes(_rows(logits, predictions)[..., :4], cells[predictions])
+        else:
+            boxes, scores, classes, predictions = self._best_pairs(logits, cells)
         half = boxes[..., 2:] / 2
         corners = torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1)
-        return corners, scores, classes.int(), rows.int()
+        return corners, scores, classes.int(), predictions.int()
+
+    def _best_pairs(self, logits: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The K best pairs, exactly: they lie within the K predictions whose best class scores highest.
+
+        The pairs of the other predictions are never formed: K·C products instead of N·C.
+        """
+        best = logits[..., 4].sigmoid() * logits[..., 5:].amax(-1).sigmoid()  # (B, N)
+        predictions = best.topk(self.max_candidates).indices  # (B, K)
+        rows = _rows(logits, predictions)  # (B, K, 5+C)
+        pairs = rows[..., 4:5].sigmoid() * rows[..., 5:].sigmoid()  # (B, K, C)
+        scores, pair = pairs.flatten(1).topk(self.max_candidates)
+        row = torch.div(pair, self.network.num_classes, rounding_mode="trunc")
+        boxes = decode_boxes(rows[..., :4], cells[predictions])
+        return _rows(boxes, row), scores, pair - row * self.network.num_classes, predictions.gather(1, row)
 
 
 def _rows(table: Tensor, indices: Tensor) -> Tensor:
-    """Whole rows of (B, N, D) by (B, K) indices, in the only form that OpenVINO's GatherElements takes: equal sizes off the axis."""
+    """Rows (B, K) of a table (B, N, D), gathered whole: OpenVINO's GatherElements wants equal sizes off the axis."""
     return table.gather(1, indices[..., None].expand(-1, -1, table.shape[-1]))

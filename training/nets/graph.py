@@ -1,45 +1,34 @@
-"""The interpreter: a variant's rows become a Network.
+"""From a variant's table to a Network: the modules are built with fresh weights and run in the order of the rows.
 
-``interpret`` walks a table symbolically and refuses what does not fit, ``build_network`` builds the modules with fresh weights, and Network runs them in order. The interpreter knows no variant by name.
+Nothing here knows a variant by name; rows.py has checked that a table fits together.
 
-Letters: B images, C classes, H and W the image's height and width.
+Letters: B images, C classes, H and W the image's height and width, s a level's stride.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from training.nets import blocks, pyramid, reparam, rows
 from training.nets.blocks import Block
 from training.nets.head import AnchorTables, DeployHead, TrainingHead, head_convolution
-from training.nets.rows import Feature, GraphError, Row
+from training.nets.rows import IMAGE, GraphError, Step, interpret
 from training.nets.variants import Form, Variant
-
-IMAGE = "image"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One row as it is run: where its inputs come from, and which maps nobody reads after it."""
-
-    name: str
-    sources: tuple[str, ...]
-    last_read: tuple[str, ...]
 
 
 class Network(nn.Module):
-    """A variant's rows and its head. ``forward`` answers raw logits whatever the module's mode."""
+    """A variant's rows and its head. ``forward`` answers raw logits, whatever the module's mode."""
 
     def __init__(
-        self, variant: Variant, form: Form, blocks: Mapping[str, Block], head: TrainingHead | DeployHead
+        self, variant: Variant, form: Form, modules: Mapping[str, Block], head: TrainingHead | DeployHead
     ) -> None:
         super().__init__()
         self.variant = variant
         self.form = form
-        self.rows = nn.ModuleDict(blocks)
+        self.rows = nn.ModuleDict(modules)
         self.head = head
         self._taps = variant.taps(form)
-        self._steps = _steps(variant.form_rows(form), self._taps)
+        self._steps = interpret(variant.form_rows(form), self._taps)
 
     @property
     def num_classes(self) -> int:
@@ -48,103 +37,98 @@ class Network(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels per cell of each level."""
+        """Pixels per cell of each level, P3 first."""
         return self.variant.strides
 
     @property
     def anchors(self) -> Tensor:
-        """(levels, 3, 2) float32 width and height in pixels."""
-        return self.head.anchors.pixels.flatten(1).unflatten(1, (-1, 2))
+        """Width and height in pixels: (levels, 3, 2) float32."""
+        return self.head.anchors.pixels.view(len(self.strides), -1, 2)
+
+    def block(self, name: str) -> Block:
+        """The module of one row."""
+        module = self.rows[name]
+        assert isinstance(module, Block)
+        return module
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images to raw logits.
 
-        ``images`` is (B, 3, H, W), RGB in 0..1, H and W multiples of the largest stride. The answer is one (B, 3, H/s, W/s, 5+C) per level of the lead, P3 first, then, in the training form of a P6
-        model, one per auxiliary level.
+        ``images`` is (B, 3, H, W), RGB in 0..1, H and W multiples of the largest stride. The answer is one
+        (B, 3, H/s, W/s, 5+C) per level of the lead, P3 first; then, in the training form of a P6 model, one per
+        auxiliary level.
         """
         maps = {IMAGE: images}
         for step in self._steps:
-            maps[step.name] = self.rows[step.name](*(maps[source] for source in step.sources))
+            maps[step.row.name] = self.rows[step.row.name](*(maps[source] for source in step.sources))
             for name in step.last_read:
                 del maps[name]
         outputs: list[Tensor] = self.head([maps[tap] for tap in self._taps])
         return outputs
 
     def official_keys(self) -> dict[str, str]:
-        """Map every key of ``state_dict`` to the reference graph's, ``model.{entry}....``, in the reference's order."""
+        """Map every key of ``state_dict`` to its key in the reference's graph of this form, in the reference's order.
+
+        The reference numbers primitive layers: ``model.{entry}.{tensor}``. A fused network's keys are those of the
+        reference's fused graph.
+        """
         entries = [(f"rows.{name}", entry) for name in self.rows for entry in self.block(name).official]
-        keys: dict[str, str] = {}
         state = list(self.state_dict())
+        keys: dict[str, str] = {}
         for index, (owner, entry) in enumerate([*entries, ("head", self.head.official)]):
             for ours, official in entry:
                 old, new = _path(owner, ours), _path("model", str(index), official)
-                keys |= {key: new + key.removeprefix(old) for key in state if key.startswith(f"{old}.") or key == old}
+                keys |= {key: new + key.removeprefix(old) for key in state if key == old or key.startswith(f"{old}.")}
         assert keys.keys() == set(state), "a block does not declare where its tensors belong"
         return keys
 
-    def block(self, name: str) -> Block:
-        """The module of one row."""
-        block = self.rows[name]
-        assert isinstance(block, Block)
-        return block
+
+def build_network(variant: Variant, *, num_classes: int, form: Form = "training") -> Network:
+    """Build one form of a variant with fresh weights. Raises GraphError where its table does not fit together."""
+    taps = variant.taps(form)
+    steps = interpret(variant.form_rows(form), taps)
+    outputs = {step.row.name: step.output for step in steps}
+    levels = len(variant.strides)
+    strides = tuple(outputs[tap].stride for tap in taps)
+    if strides not in (variant.strides, variant.strides * 2):
+        raise GraphError(f"the head reads strides {strides}, the variant's are {variant.strides}")
+    modules = {step.row.name: _build(step, variant.activation) for step in steps}
+    convolutions = [head_convolution(outputs[tap].channels, num_classes, outputs[tap].stride) for tap in taps]
+    anchors = AnchorTables(variant.anchors, variant.strides)
+    if form == "deploy":
+        return Network(variant, form, modules, DeployHead(anchors, convolutions))
+    return Network(variant, form, modules, TrainingHead(anchors, convolutions[:levels], convolutions[levels:]))
+
+
+def _build(step: Step, act: blocks.Activation) -> Block:
+    """The module of one row. PyTorch's own initialisation stands, as in the reference."""
+    channels = step.inputs[0].channels
+    match step.row.block:
+        case rows.Conv(out, kernel, stride):
+            return blocks.ConvBlock(channels, out, kernel=kernel, stride=stride, activation=act)
+        case rows.RepConv(out):
+            return reparam.RepConv(channels, out, act)
+        case rows.Elan() as elan:
+            return blocks.Elan(channels, elan, act)
+        case rows.Sum():
+            return blocks.Sum()
+        case rows.Concat():
+            return blocks.Concat()
+        case rows.Pool():
+            return blocks.Pool()
+        case rows.SpaceToDepth():
+            return blocks.SpaceToDepth()
+        case rows.PoolDown(hidden):
+            return blocks.PoolDown(channels, hidden, act)
+        case rows.DownC(out):
+            return blocks.DownC(channels, out, act)
+        case rows.TopDown(hidden):
+            return blocks.TopDown(channels, step.inputs[1].channels, hidden, act)
+        case rows.SppCspc(out):
+            return pyramid.SppCspc(channels, out, act)
+        case rows.TinySpp(out):
+            return pyramid.TinySpp(channels, out, act)
 
 
 def _path(*parts: str) -> str:
     return ".".join(part for part in parts if part)
-
-
-def interpret(rows: tuple[Row, ...], taps: tuple[str, ...]) -> dict[str, Feature]:
-    """Return the feature map of the image and of every row. Raises GraphError naming the row that does not fit."""
-    features = {IMAGE: Feature(3, 1)}
-    for row, sources in _with_sources(rows):
-        if row.name in features:
-            raise GraphError(f"row {row.name}: the name is taken")
-        if unknown := [source for source in sources if source not in features]:
-            raise GraphError(f"row {row.name}: reads {unknown[0]!r}, which no row above is called")
-        try:
-            features[row.name] = row.block.infer(tuple(features[source] for source in sources))
-        except GraphError as exc:
-            raise GraphError(f"row {row.name}: {exc}") from exc
-    if unknown := [tap for tap in taps if tap not in features]:
-        raise GraphError(f"the head reads {unknown[0]!r}, which no row is called")
-    if dead := set(features) - {source for _, sources in _with_sources(rows) for source in sources} - set(taps):
-        raise GraphError(f"row {min(dead)}: nobody reads it")
-    return features
-
-
-def build_network(variant: Variant, *, num_classes: int, form: Form = "training") -> Network:
-    """Build one form of a variant with fresh weights. Raises GraphError if its table does not fit together."""
-    rows, taps = variant.form_rows(form), variant.taps(form)
-    features = interpret(rows, taps)
-    levels = len(variant.strides)
-    expected = variant.strides * (len(taps) // levels)
-    if tuple(features[tap].stride for tap in taps) != expected:
-        raise GraphError(f"the head reads strides {[features[tap].stride for tap in taps]}, not {list(expected)}")
-    blocks = {
-        row.name: row.block.build(tuple(features[source] for source in sources), variant.activation)
-        for row, sources in _with_sources(rows)
-    }
-    convolutions = [head_convolution(features[tap].channels, num_classes, features[tap].stride) for tap in taps]
-    anchors = AnchorTables(variant.anchors, variant.strides)
-    if form == "deploy":
-        return Network(variant, form, blocks, DeployHead(anchors, convolutions))
-    return Network(variant, form, blocks, TrainingHead(anchors, convolutions[:levels], convolutions[levels:]))
-
-
-def _with_sources(rows: tuple[Row, ...]) -> list[tuple[Row, tuple[str, ...]]]:
-    """Every row with what it reads spelled out."""
-    above = [IMAGE, *(row.name for row in rows)]
-    return [(row, row.sources or (previous,)) for row, previous in zip(rows, above, strict=False)]
-
-
-def _steps(rows: tuple[Row, ...], taps: tuple[str, ...]) -> tuple[Step, ...]:
-    """The rows in order, each with the maps that may be freed after it."""
-    last: dict[str, str] = {source: row.name for row, sources in _with_sources(rows) for source in sources}
-    return tuple(
-        Step(
-            row.name,
-            sources,
-            tuple(name for name in dict.fromkeys(sources) if last[name] == row.name and name not in taps),
-        )
-        for row, sources in _with_sources(rows)
-    )

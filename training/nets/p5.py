@@ -1,7 +1,8 @@
-"""The tables of the models with three levels (P3 to P5): tiny, v7 and X. Rows only; what else makes a variant is in variants.py.
+"""The tables of the models with three levels, P3 to P5: tiny, v7 and X.
 
-Names: c2 to c5 are the backbone's maps at strides 4 to 32, top the pooled map that closes it, f the maps of the way down the pyramid, n those of the way up, lead what the head reads. A number is the
-level, so that P3 has stride 8.
+Rows only; what else makes a variant stands in variants.py. Names: c are the backbone's maps and top the pooled one
+that closes it, f the maps on the way down the pyramid, n those on the way up, lead what the head reads. A number is
+the level: c2 has stride 4, f3 has stride 8.
 """
 
 from training.nets.rows import Concat, Conv, Elan, Pool, PoolDown, RepConv, Row, SppCspc, TinySpp, TopDown

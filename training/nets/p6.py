@@ -1,6 +1,7 @@
-"""The tables of the models with four levels (P3 to P6): W6, E6, D6 and E6E. Rows only, named as in p5.py.
+"""The tables of the models with four levels, P3 to P6: W6, E6, D6 and E6E.
 
-E6 and D6 are W6 scaled as a compound (section 3.2); E6E is E6 with extended ELANs (figure 2d). Their auxiliary rows exist in the training form only: the auxiliary head sees the pyramid before its way up.
+Rows only, named as in p5.py. E6 and D6 are W6 scaled as a compound (section 3.2); E6E is E6 with extended ELANs
+(figure 2d). Auxiliary rows exist in the training form only: their head sees the pyramid before its way up.
 """
 
 from training.nets.rows import Concat, Conv, DownC, Elan, Row, SpaceToDepth, SppCspc, Sum, TopDown

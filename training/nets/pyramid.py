@@ -7,9 +7,9 @@ from training.nets.blocks import NO_PARAMETERS, Activation, Block, pointwise, sp
 
 
 class PyramidPool(nn.Module):
-    """The map itself and its maxima over 5x5, 9x9 and 13x13 windows. (B, C, H, W) -> four maps of that shape.
+    """The map itself and its maxima over windows of 5x5, 9x9 and 13x13.
 
-    Two 5x5 maxima in a row are one 9x9 maximum, three are one of 13x13: the same numbers for a third of the comparisons.
+    Two 5x5 maxima in a row are one of 9x9, three are one of 13x13: the same numbers at a fraction of the cost.
     """
 
     def __init__(self) -> None:
@@ -17,6 +17,7 @@ class PyramidPool(nn.Module):
         self.pool = nn.MaxPool2d(5, 1, 2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, C, H, W) -> four of the same shape, the widest window last."""
         maps = [x]
         for _ in range(3):
             maps.append(self.pool(maps[-1]))
@@ -50,6 +51,7 @@ class SppCspc(Block):
         self.join = pointwise(2 * out_channels, out_channels, activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H, W)."""
         pooled = self.pools(self.narrow(self.mix(self.reduce(x))))
         main = self.refine(self.merge(torch.cat(pooled, 1)))
         out: Tensor = self.join(torch.cat([main, self.side(x)], 1))
@@ -77,6 +79,7 @@ class TinySpp(Block):
         self.join = pointwise(2 * out_channels, out_channels, activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H, W)."""
         pooled = self.pools(self.reduce(x))
         main = self.merge(torch.cat(pooled[::-1], 1))
         out: Tensor = self.join(torch.cat([main, self.side(x)], 1))

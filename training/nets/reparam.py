@@ -1,7 +1,8 @@
-"""Folding: training-time structure becomes one convolution that computes the same function.
+"""Folding: structure that helps training becomes one convolution that computes the same function.
 
-Batch normalisation into its convolution, RepConv's parallel branches into one 3x3 (section 4.1), implicit vectors into the head's 1x1 (section 4.3 and YOLOR). All of it is arithmetic on weights, done
-in float64 and rounded once. This module knows blocks, not networks.
+Batch normalisation goes into its convolution, RepConv's branches into one 3x3 (section 4.1), implicit vectors into the
+head's 1x1 (section 4.3). All of it is arithmetic on weights, done in float64 and rounded once. This module knows
+blocks, not networks.
 """
 
 import copy
@@ -22,6 +23,7 @@ class FusedConv(Block):
         self.official = official
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H/stride, W/stride)."""
         out: Tensor = self.act(self.conv(x))
         return out
 
@@ -35,14 +37,16 @@ class NormedConv(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.03)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H/stride, W/stride)."""
         out: Tensor = self.bn(self.conv(x))
         return out
 
 
 class RepConv(Block):
-    """Re-parameterised convolution: 3x3, 1x1 and, where input and output have one shape, identity; summed, then activated.
+    """Re-parameterised convolution: 3x3, 1x1 and, where the shape stays, identity; normalised, summed, then activated.
 
-    YOLOv7 places it where no identity can arise ("planned re-parameterisation", section 4.1); the branch is here because the method has it.
+    YOLOv7 places it only where the shape changes ("planned re-parameterization", section 4.1); the identity branch is
+    here because the method has it.
     """
 
     official = (
@@ -64,6 +68,7 @@ class RepConv(Block):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, I, H, W) -> (B, O, H/stride, W/stride)."""
         total = self.dense(x) + self.pointwise(x)
         if self.identity is not None:
             total = total + self.identity(x)
@@ -115,7 +120,10 @@ def fold_branches(block: RepConv) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def fold_implicit(conv: nn.Conv2d, added: Tensor, multiplied: Tensor) -> nn.Conv2d:
-    """Return the 1x1 convolution that computes ``multiplied · conv(x + added)``. ``added`` is (1, I, 1, 1), ``multiplied`` (1, O, 1, 1)."""
+    """Return the 1x1 convolution that computes ``multiplied · conv(x + added)``.
+
+    ``added`` is (1, I, 1, 1) and ``multiplied`` (1, O, 1, 1). Adding first, multiplying last is what the head does.
+    """
     assert conv.bias is not None
     weight, factor = conv.weight.double(), multiplied.double().flatten()
     bias = conv.bias.double() + weight.flatten(1) @ added.double().flatten()

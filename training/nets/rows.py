@@ -1,163 +1,71 @@
-"""The vocabulary of network tables: a Row names a block, what it reads and how wide it is.
+"""The vocabulary of network tables, and the check that a table fits together.
 
-A row's block is a frozen value that can say which feature map it makes of its inputs (``infer``, where mistakes are refused) and build the module that does so (``build``). It knows no weights and no
-variants; inputs' channels are never written in a table but inferred.
+A Row names a block, what it reads and how wide it is; blocks are plain values, and the widths of inputs are never
+written but inferred. Nothing here knows a tensor: graph.py turns tables into modules.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from training.nets import blocks, pyramid, reparam
-from training.nets.blocks import Activation, Block
+IMAGE = "image"
 
 
 class GraphError(ValueError):
-    """A network table that does not fit together: the message names the row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """A feature map as the tables see it: channels, and how many image pixels a cell spans."""
-
-    channels: int
-    stride: int
-
-
-Inputs = tuple[Feature, ...]
-
-
-class BlockSpec(Protocol):
-    """What stands in a row."""
-
-    def infer(self, inputs: Inputs) -> Feature:
-        """Return the feature map made of ``inputs``. Raises GraphError."""
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        """Return the module, with fresh weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a network table. Without ``sources`` it reads the row above (the first one: the image)."""
-
-    name: str
-    block: BlockSpec
-    sources: tuple[str, ...] = ()
+    """A network table that does not fit together; the message names the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A ConvBlock; 3x3 unless said otherwise."""
+    """Convolution, batch normalisation, activation."""
 
     out: int
     kernel: int = 3
     stride: int = 1
 
-    def infer(self, inputs: Inputs) -> Feature:
-        return Feature(self.out, _only(inputs).stride * self.stride)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        channels = inputs[0].channels
-        return blocks.ConvBlock(channels, self.out, kernel=self.kernel, stride=self.stride, activation=activation)
-
 
 @dataclass(frozen=True, slots=True)
 class RepConv:
-    """A re-parameterised 3x3 convolution."""
+    """A 3x3 convolution that has parallel branches while training."""
 
     out: int
-
-    def infer(self, inputs: Inputs) -> Feature:
-        return Feature(self.out, _only(inputs).stride)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return reparam.RepConv(inputs[0].channels, self.out, activation)
 
 
 @dataclass(frozen=True, slots=True)
 class Elan:
-    """An ELAN: ``depth`` 3x3 convolutions of ``width`` (``hidden`` where 0), every ``step``-th kept."""
+    """Layer aggregation: ``depth`` 3x3 convolutions of ``width`` (None: ``hidden``), every ``step``-th of them kept."""
 
     hidden: int
     out: int
     depth: int
     step: int = 1
-    width: int = 0
-
-    def infer(self, inputs: Inputs) -> Feature:
-        if self.depth % self.step:
-            raise GraphError(f"{self.depth} convolutions cannot be kept by {self.step}s")
-        return Feature(self.out, _only(inputs).stride)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.Elan(
-            inputs[0].channels,
-            self.out,
-            hidden=self.hidden,
-            width=self.width or self.hidden,
-            depth=self.depth,
-            step=self.step,
-            activation=activation,
-        )
+    width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Two maps of one shape, added."""
-
-    def infer(self, inputs: Inputs) -> Feature:
-        if len(inputs) != 2 or inputs[0] != inputs[1]:
-            raise GraphError(f"a sum needs two equal maps, not {_shown(inputs)}")
-        return inputs[0]
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.Sum()
+    """Two equal maps, added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Concat:
     """Maps of one stride, joined on channels in the order given."""
 
-    def infer(self, inputs: Inputs) -> Feature:
-        return _joined(inputs)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.Concat()
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Max pooling 2x2."""
 
-    def infer(self, inputs: Inputs) -> Feature:
-        return Feature(_only(inputs).channels, inputs[0].stride * 2)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.Pool()
-
 
 @dataclass(frozen=True, slots=True)
 class SpaceToDepth:
-    """2x2 patches to channels."""
-
-    def infer(self, inputs: Inputs) -> Feature:
-        return Feature(_only(inputs).channels * 4, inputs[0].stride * 2)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.SpaceToDepth()
+    """Patches of 2x2 become channels."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolDown:
-    """Halved along two branches of ``hidden`` channels; further sources, already at the lower resolution, are joined."""
+    """Halved along two branches of ``hidden`` channels; further sources, already of that size, are joined."""
 
     hidden: int
-
-    def infer(self, inputs: Inputs) -> Feature:
-        return _joined((Feature(2 * self.hidden, inputs[0].stride * 2), *inputs[1:]))
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.PoolDown(inputs[0].channels, self.hidden, activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,28 +74,12 @@ class DownC:
 
     out: int
 
-    def infer(self, inputs: Inputs) -> Feature:
-        if self.out % 2:
-            raise GraphError(f"two branches cannot share {self.out} channels")
-        return Feature(self.out, _only(inputs).stride * 2)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.DownC(inputs[0].channels, self.out, activation)
-
 
 @dataclass(frozen=True, slots=True)
 class TopDown:
-    """The upper map enlarged and the lateral one, ``hidden`` channels each, joined."""
+    """The upper map enlarged and a lateral one, ``hidden`` channels each, joined."""
 
     hidden: int
-
-    def infer(self, inputs: Inputs) -> Feature:
-        if len(inputs) != 2 or inputs[0].stride != 2 * inputs[1].stride:
-            raise GraphError(f"needs an upper map and a lateral one of half its stride, not {_shown(inputs)}")
-        return Feature(2 * self.hidden, inputs[1].stride)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return blocks.TopDown(inputs[0].channels, inputs[1].channels, self.hidden, activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +88,6 @@ class SppCspc:
 
     out: int
 
-    def infer(self, inputs: Inputs) -> Feature:
-        return Feature(self.out, _only(inputs).stride)
-
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return pyramid.SppCspc(inputs[0].channels, self.out, activation)
-
 
 @dataclass(frozen=True, slots=True)
 class TinySpp:
@@ -209,24 +95,82 @@ class TinySpp:
 
     out: int
 
-    def infer(self, inputs: Inputs) -> Feature:
-        return Feature(self.out, _only(inputs).stride)
 
-    def build(self, inputs: Inputs, activation: Activation) -> Block:
-        return pyramid.TinySpp(inputs[0].channels, self.out, activation)
+BlockSpec = Conv | RepConv | Elan | Sum | Concat | Pool | SpaceToDepth | PoolDown | DownC | TopDown | SppCspc | TinySpp
 
 
-def _only(inputs: Inputs) -> Feature:
-    if len(inputs) != 1:
-        raise GraphError(f"reads one map, not {_shown(inputs)}")
-    return inputs[0]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a network table. Without ``sources`` it reads the row above; the first one reads the image."""
+
+    name: str
+    block: BlockSpec
+    sources: tuple[str, ...] = ()
 
 
-def _joined(inputs: Inputs) -> Feature:
-    if len({feature.stride for feature in inputs}) != 1:
-        raise GraphError(f"maps of different strides cannot be joined: {_shown(inputs)}")
-    return Feature(sum(feature.channels for feature in inputs), inputs[0].stride)
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature map as the tables see it: channels, and how many pixels of the image a cell spans."""
+
+    channels: int
+    stride: int
 
 
-def _shown(inputs: Inputs) -> str:
-    return ", ".join(f"{feature.channels} channels at stride {feature.stride}" for feature in inputs) or "none"
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A row that has been checked: what it reads, what it makes, and which maps nobody reads after it."""
+
+    row: Row
+    sources: tuple[str, ...]
+    inputs: tuple[Feature, ...]
+    output: Feature
+    last_read: tuple[str, ...]
+
+
+def interpret(rows: Sequence[Row], taps: Sequence[str]) -> tuple[Step, ...]:
+    """Walk a table whose rows ``taps`` are read by the head. Raises GraphError naming the row that does not fit."""
+    reads = [row.sources or (above,) for row, above in zip(rows, [IMAGE, *(row.name for row in rows)], strict=False)]
+    last = {source: row.name for row, sources in zip(rows, reads, strict=True) for source in sources}
+    features = {IMAGE: Feature(3, 1)}
+    steps = []
+    for row, sources in zip(rows, reads, strict=True):
+        if row.name in features:
+            raise GraphError(f"row {row.name}: the name is taken")
+        if row.name not in last and row.name not in taps:
+            raise GraphError(f"row {row.name}: nobody reads it")
+        if unknown := [source for source in sources if source not in features]:
+            raise GraphError(f"row {row.name}: reads {unknown[0]!r}, which no row above is called")
+        inputs = tuple(features[source] for source in sources)
+        features[row.name] = _infer(row, inputs)
+        done = tuple(name for name in dict.fromkeys(sources) if last[name] == row.name and name not in taps)
+        steps.append(Step(row, sources, inputs, features[row.name], done))
+    if unknown := [tap for tap in taps if tap not in features]:
+        raise GraphError(f"the head reads {unknown[0]!r}, which no row is called")
+    return tuple(steps)
+
+
+def _infer(row: Row, inputs: tuple[Feature, ...]) -> Feature:
+    """The feature map that a row makes of its inputs. Raises GraphError."""
+    match row.block, inputs:
+        case Conv(out, _, stride), (x,):
+            return Feature(out, x.stride * stride)
+        case ((RepConv(out) | SppCspc(out) | TinySpp(out)), (x,)):
+            return Feature(out, x.stride)
+        case Elan(_, out, depth, step), (x,) if depth % step == 0:
+            return Feature(out, x.stride)
+        case Pool(), (x,):
+            return Feature(x.channels, x.stride * 2)
+        case SpaceToDepth(), (x,):
+            return Feature(x.channels * 4, x.stride * 2)
+        case DownC(out), (x,) if out % 2 == 0:
+            return Feature(out, x.stride * 2)
+        case PoolDown(hidden), (x, *others) if {other.stride for other in others} <= {x.stride * 2}:
+            return Feature(2 * hidden + sum(other.channels for other in others), x.stride * 2)
+        case TopDown(hidden), (upper, lateral) if upper.stride == 2 * lateral.stride:
+            return Feature(2 * hidden, lateral.stride)
+        case Sum(), (first, second) if first == second:
+            return first
+        case Concat(), (first, *others) if {other.stride for other in others} == {first.stride}:
+            return Feature(sum(x.channels for x in inputs), first.stride)
+    maps = ", ".join(f"{x.channels} channels at stride {x.stride}" for x in inputs)
+    raise GraphError(f"row {row.name}: {row.block} cannot be made of ({maps})")

@@ -1,6 +1,6 @@
 """The eight members of the YOLOv7 family, and what the paper says of each.
 
-A variant is a table of rows with its anchors, strides, sizes and activation. Nothing here is built; graph.py does that.
+A variant is a table of rows with its anchors, strides, size and activation. Nothing is built here; graph.py does that.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Anchors = tuple[tuple[tuple[int, int], ...], ...]  # level by level, (width, hei
 
 @dataclass(frozen=True, slots=True)
 class PaperFigures:
-    """Tables 1, 2 and 9 of the paper. AP is COCO val2017's; ``form`` is the graph that the parameters and FLOPs belong to."""
+    """Tables 1, 2 and 9: COCO val2017's AP, and the size of the graph, which is the fused one of ``form``."""
 
     params_m: float
     gflops: float
@@ -31,8 +31,8 @@ class PaperFigures:
 class Variant:
     """One member of the family.
 
-    ``lead`` names the rows that the head reads, P3 first. ``aux_rows`` end in what the auxiliary head reads, level by level; they follow ``rows`` in the training form and are absent from the deploy form.
-    ``image_size`` is the side that the paper trains and tests at.
+    ``lead`` names the rows that the head reads, P3 first. The training form goes on with ``aux_rows``, one per level,
+    for the auxiliary head; the deploy form has none. ``image_size`` is the side that the paper trains and tests at.
     """
 
     name: str

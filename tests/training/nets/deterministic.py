@@ -12,7 +12,7 @@ GAINS = {"tiny": 2.3, "tiny-silu": 2.6, "v7": 2.6, "x": 2.5, "w6": 2.6, "e6": 2.
 
 
 def fill(network: Network) -> int:
-    """Fill an unfused network in place; return the CRC-32 over the tensors in the order of their sorted official names."""
+    """Fill an unfused network in place; return the CRC-32 over its tensors in order of official name."""
     state = network.state_dict()
     crc = 0
     for key, official in sorted(network.official_keys().items(), key=lambda pair: pair[1]):
