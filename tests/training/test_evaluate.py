@@ -1,4 +1,4 @@
-"""AP of known answers: perfect, empty, wrong class, half found; and the letterboxed way from image files to detections."""
+"""AP of known answers: perfect, empty, wrong class, partly found; and the way from image files to detections."""
 
 import json
 from collections.abc import Iterator
