@@ -1,0 +1,114 @@
+"""The command `yolov7-service`: `serve` starts the service, `detect` looks at one photo without a server."""
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from service.api.answer import write_detections
+from service.api.options import DetectOptions, parse_options, resolve_options
+from service.app import VERSION, Service, serve
+from service.detector import Detected
+from service.errors import ImageError, ServiceError
+from service.settings import Settings, add_flags, given_flags
+from service.vision.draw import draw
+from service.vision.image import decode
+from service.vision.spec import ModelSpec
+
+DETECT_OPTIONS = ("model", "confidence", "iou", "classes", "max_detections")
+DETECT_SETTINGS = ("model_repository", "default_model", "precision", "streams", "openvino_cache_dir", "max_pixels")
+DETECT_TIMEOUT_S = 120.0
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    try:
+        settings = Settings.load(given_flags(arguments))
+        if arguments.command == "serve":
+            serve(settings)
+        else:
+            _detect(settings, arguments)
+    except (ServiceError, ImageError, OSError) as exc:
+        sys.exit(f"yolov7-service: {exc}")
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="yolov7-service", description="Object detection as a networked service.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serving = commands.add_parser("serve", help="start the service", description="Serves until SIGTERM or Ctrl-C.")
+    add_flags(serving)
+    detecting = commands.add_parser("detect", help="detect objects in one photo, without a server")
+    detecting.add_argument("photo", type=Path)
+    detecting.add_argument("--out", type=Path, help="the annotated picture (default: <photo>.detected.jpg, here)")
+    detecting.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    for name in DETECT_OPTIONS:
+        field = DetectOptions.model_fields[name]
+        detecting.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default})")
+    add_flags(detecting, DETECT_SETTINGS)
+    return parser
+
+
+def _detect(settings: Settings, arguments: Namespace) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    given = vars(arguments)
+    options = parse_options((name, given[name]) for name in DETECT_OPTIONS if given[name] is not None)
+    data = arguments.photo.read_bytes()
+    spec, detected = asyncio.run(_detect_once(settings, data, options))
+    out = arguments.out or Path(f"{arguments.photo.stem}.detected.jpg")
+    picture = draw(decode(data, max_pixels=settings.max_pixels), detected.detections, spec.class_names)
+    Image.fromarray(picture).save(out, quality=90)
+    if arguments.json:
+        print(_as_json(detected, spec))
+    else:
+        _print_table(detected, spec, out)
+
+
+async def _detect_once(settings: Settings, data: bytes, options: DetectOptions) -> tuple[ModelSpec, Detected]:
+    name = options.model or settings.default_model
+    service = Service(settings, [name])
+    await service.start()
+    try:
+        spec = service.models.resolve(name)
+        chosen = resolve_options(options, spec)
+        deadline = time.monotonic() + DETECT_TIMEOUT_S
+        return spec, await service.detector.detect(data, spec, options=chosen, deadline=deadline)
+    finally:
+        await service.aclose()
+
+
+def _as_json(detected: Detected, spec: ModelSpec) -> str:
+    height, width = detected.image_hw
+    document = {
+        "model": {"name": spec.name, "version": spec.version},
+        "image": {"width": width, "height": height},
+        "detections": json.loads(write_detections(detected.detections, spec)),
+        "timings_ms": {stage: round(seconds * 1000, 3) for stage, seconds in detected.stage_seconds.items()},
+    }
+    return json.dumps(document, indent=2)
+
+
+def _print_table(detected: Detected, spec: ModelSpec, out: Path) -> None:
+    height, width = detected.image_hw
+    table = Table(title=f"{len(detected.detections)} detections in {width} x {height} pixels, by {spec.name}")
+    for column in ("label", "score", "x1", "y1", "x2", "y2"):
+        table.add_column(column, justify="left" if column == "label" else "right")
+    for row in json.loads(write_detections(detected.detections, spec)):
+        table.add_row(
+            row["label"], f"{row['score']:.3f}", *(f"{row['box'][side]:.1f}" for side in ("x1", "y1", "x2", "y2"))
+        )
+    console = Console()
+    console.print(table)
+    times = "  ".join(f"{stage} {seconds * 1000:.1f} ms" for stage, seconds in detected.stage_seconds.items())
+    console.print(f"{times}\nannotated picture: {out}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The HTTP application: routes, their documentation, and one answer for each kind of error.
+
+It is handed everything that does work; it starts and stops nothing.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import StatefulLifespan
+
+from service.api.answer import DetectAnswer, ModelsAnswer, ProblemAnswer
+from service.api.detect import TIMEOUT_HEADER, DetectRoute
+from service.api.exchange import Exchange, ExchangeMiddleware
+from service.api.options import DetectOptions
+from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
+from service.api.status import StatusRoutes
+from service.errors import ImageError, ServiceError
+from service.metrics import Metrics
+
+DESCRIPTION = """Object detection: post a picture, get boxes.
+
+Boxes are corners in pixels of the upright original. Every error is an RFC 9457 problem document with the request id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    detect: DetectRoute
+    status: StatusRoutes
+
+
+def build_api(
+    routes: Routes, metrics: Metrics, *, version: str, lifespan: StatefulLifespan[FastAPI] | None = None
+) -> FastAPI:
+    """The ASGI application."""
+    api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION, lifespan=lifespan)
+    api.add_middleware(ExchangeMiddleware, metrics=metrics)
+    for kind in (ServiceError, ImageError):
+        api.add_exception_handler(kind, _answer_error)
+    api.add_exception_handler(HTTPException, _answer_http_exception)
+    api.add_exception_handler(RequestValidationError, _answer_validation_error)
+
+    api.add_api_route(
+        "/v1/detect", routes.detect.__call__, methods=["POST"], summary="Detect objects in one image",
+        name="detect", tags=["detection"], response_model=DetectAnswer, openapi_extra=_detect_request(),
+        responses=_problems(*{status for status, _, _ in TABLE.values() if status != 499}),
+    )  # fmt: skip
+    api.add_api_route(
+        "/v1/models", routes.status.models, methods=["GET"], summary="What is served", tags=["detection"],
+        response_model=ModelsAnswer,
+    )  # fmt: skip
+    api.add_api_route(
+        "/livez", routes.status.livez, methods=["GET"], summary="Is the process alive", tags=["operation"]
+    )
+    api.add_api_route(
+        "/readyz", routes.status.readyz, methods=["GET"], summary="Would a request be answered", tags=["operation"],
+        responses=_problems(503),
+    )  # fmt: skip
+    api.add_api_route(
+        "/metrics", routes.status.metrics, methods=["GET"], summary="Prometheus series", tags=["operation"]
+    )
+    return api
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError | ImageError)
+    return _answer(request, describe(error))
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    """404, 405 and what else the router raises by itself."""
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    headers = tuple((error.headers or {}).items())
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return _answer(request, Problem(error.status_code, title.lower().replace(" ", "-"), title, detail, headers=headers))
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _answer(request, Problem(422, "invalid-option", "Invalid option", str(error)))
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    exchange = Exchange.of(request)
+    exchange.error = problem.name
+    return problem.response(exchange.request_id, request.url.path)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {MEDIA_TYPE: {"schema": ProblemAnswer.model_json_schema()}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(statuses)}
+
+
+def _detect_request() -> dict[str, Any]:
+    """What FastAPI cannot see, as the route reads its request itself."""
+    options = DetectOptions.model_json_schema()["properties"]
+    parameters = [
+        {"name": name, "in": "query", "schema": schema, "description": schema.pop("description")}
+        for name, schema in options.items()
+    ]
+    deadline = {"name": TIMEOUT_HEADER, "in": "header", "schema": {"type": "integer", "minimum": 1}}
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": ["image"], "properties": {"image": binary, **options}}
+    encoded = {"type": "string", "contentEncoding": "base64"}
+    return {
+        "parameters": [*parameters, {**deadline, "description": "Milliseconds from now to the deadline; capped."}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/*": {"schema": binary},
+                "application/json": {
+                    "schema": {"type": "object", "required": ["image"], "properties": {"image": encoded}},
+                    "example": {"image": "/9j/4AAQSkZJRgABAQ..."},
+                },
+            },
+        },
+    }

@@ -1,0 +1,116 @@
+"""POST /v1/detect: from an HTTP request to the detector and back.
+
+The body is read and taken apart here, not by FastAPI, so that an image is never spooled to disk, parsed twice or
+copied more than once; FastAPI only routes and documents.
+"""
+
+import asyncio
+import json
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.answer import write_detections
+from service.api.body import read_body, unless_client_leaves
+from service.api.exchange import Exchange
+from service.api.options import parse_options, resolve_options
+from service.api.upload import Upload, check_content_type, parse_upload
+from service.detector import Detected, Detector
+from service.errors import Finding, InvalidOption, NotAcceptable
+from service.metrics import Metrics
+from service.models import Models
+from service.vision.spec import ModelSpec
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+# Parsing more than this takes long enough to hold up other requests.
+PARSED_IN_PLACE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_body_bytes: int
+    body_timeout_s: float
+    timeout_s: float
+    max_timeout_s: float
+
+
+class DetectRoute:
+    def __init__(
+        self,
+        detector: Detector,
+        models: Models,
+        *,
+        default_model: str,
+        limits: Limits,
+        threads: Executor,
+        metrics: Metrics,
+    ) -> None:
+        self._detector = detector
+        self._models = models
+        self._default_model = default_model
+        self._limits = limits
+        self._threads = threads
+        self._metrics = metrics
+
+    async def __call__(self, request: Request) -> Response:
+        exchange = Exchange.of(request)
+        check_accept(request.headers.get("accept", "*/*"))
+        content_type = request.headers.get("content-type", "")
+        check_content_type(content_type)
+        deadline = exchange.started_at + self._timeout_s(request)
+        with self._detector.place():
+            body = await read_body(
+                request, max_bytes=self._limits.max_body_bytes, timeout_s=self._limits.body_timeout_s
+            )
+            upload = await self._parse(content_type, body)
+            options = parse_options([*request.query_params.multi_items(), *upload.fields])
+            spec = self._models.resolve(options.model or self._default_model, options.version)
+            chosen = resolve_options(options, spec)
+            exchange.stage_seconds["receive"] = time.monotonic() - exchange.started_at
+            work = self._detector.detect(upload.image, spec, options=chosen, deadline=deadline)
+            detected = await unless_client_leaves(request.receive, work)
+        exchange.stage_seconds.update(detected.stage_seconds)
+        return self._respond(detected, spec, exchange)
+
+    def _timeout_s(self, request: Request) -> float:
+        text = request.headers.get(TIMEOUT_HEADER)
+        if text is None:
+            return self._limits.timeout_s
+        if not text.isdecimal() or int(text) == 0:
+            raise InvalidOption(Finding(f"/{TIMEOUT_HEADER}", f"{text!r} is not a number of milliseconds"))
+        return min(int(text) / 1000, self._limits.max_timeout_s)
+
+    async def _parse(self, content_type: str, body: bytes) -> Upload:
+        if len(body) <= PARSED_IN_PLACE_BYTES:
+            return parse_upload(content_type, body)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, parse_upload, content_type, body)
+
+    def _respond(self, detected: Detected, spec: ModelSpec, exchange: Exchange) -> Response:
+        started_at = time.monotonic()
+        detections = write_detections(detected.detections, spec)
+        exchange.stage_seconds["serialise"] = time.monotonic() - started_at
+        height, width = detected.image_hw
+        head = _dump(
+            {"model": {"name": spec.name, "version": spec.version}, "image": {"width": width, "height": height}}
+        )
+        timings_ms = {stage: round(seconds * 1000, 3) for stage, seconds in exchange.stage_seconds.items()}
+        tail = _dump({"timings_ms": timings_ms, "request_id": exchange.request_id})
+        self._metrics.observe_stages({stage: exchange.stage_seconds[stage] for stage in ("receive", "serialise")})
+        return Response(f'{head[:-1]},"detections":{detections},{tail[1:]}', media_type="application/json")
+
+
+def check_accept(accept: str) -> None:
+    """Raises NotAcceptable unless JSON is among the media ranges of an Accept header."""
+    for item in accept.split(","):
+        media_range, *parameters = (part.strip().lower() for part in item.split(";"))
+        if media_range in ("*/*", "application/*", "application/json") and "q=0" not in parameters:
+            return
+    raise NotAcceptable(f"the answer is application/json, which Accept: {accept} leaves out")
+
+
+def _dump(document: dict[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"))

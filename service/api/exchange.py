@@ -1,0 +1,96 @@
+"""One HTTP request and its answer, as every route sees them: an id, a clock, the stages, one log line, one count.
+
+An ASGI middleware around the whole application. It knows no route and no model; an exception that nobody else turned
+into an answer is our bug, and becomes a 500 that says nothing but the request id.
+"""
+
+import logging
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import Problem
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+UNMATCHED = "unmatched"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """`stage_seconds` is what Server-Timing tells, in the order of the work."""
+
+    request_id: str
+    started_at: float = field(default_factory=time.monotonic)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    status: int | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> "Exchange":
+        exchange = request.scope["exchange"]
+        assert isinstance(exchange, cls)
+        return exchange
+
+    def server_timing(self) -> str:
+        stages = {**self.stage_seconds, "total": time.monotonic() - self.started_at}
+        return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in stages.items())
+
+
+class ExchangeMiddleware:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = scope["exchange"] = Exchange(_request_id(Headers(scope=scope)))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = exchange.request_id
+                headers["Server-Timing"] = exchange.server_timing()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("request %s failed by a bug of ours", exchange.request_id)
+            if exchange.status is not None:
+                raise
+            exchange.error = "internal"
+            problem = Problem(500, "internal", "Internal error", "this is a bug of the service, not of your request")
+            await problem.response(exchange.request_id, scope["path"])(scope, receive, send_with_headers)
+        finally:
+            self._record(scope, exchange)
+
+    def _record(self, scope: Scope, exchange: Exchange) -> None:
+        seconds = time.monotonic() - exchange.started_at
+        route = getattr(scope.get("route"), "path", UNMATCHED)
+        self._metrics.requests.labels("http", route, str(exchange.status)).inc()
+        self._metrics.request_duration.labels("http", route).observe(seconds)
+        if exchange.error is not None:
+            self._metrics.errors.labels(exchange.error).inc()
+        # Probes and scrapes come every few seconds for ever; only what goes wrong with them is news.
+        level = logging.INFO if route.startswith("/v1") or exchange.status != 200 else logging.DEBUG
+        logger.log(
+            level,
+            "%s %s %s %.1fms %s id=%s",
+            scope["method"], scope["path"], exchange.status, seconds * 1000, exchange.error or "-", exchange.request_id,
+        )  # fmt: skip
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

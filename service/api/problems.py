@@ -1,0 +1,115 @@
+"""Errors as HTTP tells them: one table from type to status, and RFC 9457 problem documents.
+
+Nothing here decides what is an error.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientLeft,
+    DeadlineExceeded,
+    Draining,
+    EngineFailed,
+    Finding,
+    ImageError,
+    ImageTooLarge,
+    InvalidOption,
+    MalformedRequest,
+    ModelNotReady,
+    NotAcceptable,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+    UndecodableImage,
+    UnknownModel,
+    UnsupportedBody,
+    UnsupportedImage,
+)
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:yolov7-service:problem:"
+# What a client gets to read our answer while it is still sending a body that we do not want.
+LINGER_S = 2.0
+
+# Type of error → status, name, title. A subclass that is not here is answered as its parent.
+TABLE: Mapping[type[Exception], tuple[int, str, str]] = {
+    MalformedRequest: (400, "malformed-request", "Malformed request"),
+    UnknownModel: (404, "unknown-model", "Unknown model"),
+    NotAcceptable: (406, "not-acceptable", "Not acceptable"),
+    BodyTooSlow: (408, "body-too-slow", "The body arrived too slowly"),
+    BodyTooLarge: (413, "body-too-large", "Too many bytes"),
+    ImageTooLarge: (413, "image-too-large", "Too many pixels"),
+    UnsupportedBody: (415, "unsupported-body", "Unsupported content type"),
+    UnsupportedImage: (415, "unsupported-image", "Unsupported image type"),
+    UndecodableImage: (422, "undecodable-image", "The image cannot be decoded"),
+    InvalidOption: (422, "invalid-option", "Invalid option"),
+    ClientLeft: (499, "client-left", "The client left"),
+    Overloaded: (503, "overloaded", "Overloaded"),
+    Draining: (503, "draining", "Shutting down"),
+    ModelNotReady: (503, "model-not-ready", "The model is not ready"),
+    EngineFailed: (503, "engine-failed", "The engine failed"),
+    DeadlineExceeded: (504, "deadline-exceeded", "The deadline passed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`name` is the last part of the document's type, stable for programs; `closes` ends the connection."""
+
+    status: int
+    name: str
+    title: str
+    detail: str
+    findings: tuple[Finding, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    closes: bool = False
+
+    def response(self, request_id: str, instance: str) -> Response:
+        document: dict[str, object] = {
+            "type": TYPE_PREFIX + self.name,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": request_id,
+        }
+        if self.findings:
+            document["errors"] = [{"pointer": finding.pointer, "detail": finding.detail} for finding in self.findings]
+        response_class = ClosingResponse if self.closes else Response
+        return response_class(json.dumps(document), self.status, dict(self.headers), MEDIA_TYPE)
+
+
+class ClosingResponse(Response):
+    """Answers while the body still comes, then closes.
+
+    To close with bytes unread would reset the connection and could take the answer with it, so what comes is read
+    and dropped for a moment first.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers["connection"] = "close"
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def describe(error: ServiceError | ImageError) -> Problem:
+    """The problem document for an error of the tree in service.errors."""
+    status, name, title = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    findings = error.findings if isinstance(error, InvalidOption) else ()
+    headers = (("Retry-After", str(error.retry_after_s)),) if isinstance(error, Unavailable) else ()
+    closes = isinstance(error, BodyTooLarge | BodyTooSlow)
+    return Problem(status, name, title, str(error), findings, headers, closes)

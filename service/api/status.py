@@ -1,0 +1,68 @@
+"""What others ask about the service: is it alive, is it ready, what does it serve, what has it counted.
+
+None of these routes does any work for its answer.
+"""
+
+import json
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.answer import ModelAnswer, ModelsAnswer
+from service.api.exchange import Exchange
+from service.api.problems import Problem
+from service.metrics import Metrics
+from service.models import Model, Models
+
+
+class StatusRoutes:
+    """`reasons` says why the service is not ready, by what is amiss; empty when it is."""
+
+    def __init__(self, models: Models, metrics: Metrics, reasons: Callable[[], dict[str, str]]) -> None:
+        self._models = models
+        self._metrics = metrics
+        self._reasons = reasons
+
+    async def livez(self) -> Response:
+        return _json({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        reasons = self._reasons()
+        if not reasons:
+            return _json({"status": "ready"})
+        detail = "; ".join(f"{what}: {why}" for what, why in reasons.items())
+        problem = Problem(503, "not-ready", "Not ready", detail, headers=(("Retry-After", "1"),))
+        return problem.response(Exchange.of(request).request_id, request.url.path)
+
+    async def metrics(self) -> Response:
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def models(self) -> Response:
+        answer = ModelsAnswer(models=[self._describe(model) for model in self._models])
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    def _describe(self, model: Model) -> ModelAnswer:
+        spec, passport = model.spec, self._models.passport
+        return ModelAnswer(
+            name=spec.name,
+            version=spec.version,
+            ready=model.ready,
+            reason=model.reason,
+            variant=spec.variant,
+            class_names=list(spec.class_names),
+            input_shapes=list(spec.input_shapes),
+            max_candidates=spec.max_candidates,
+            score_floor=spec.score_floor,
+            sha256=spec.sha256,
+            average_precision=spec.average_precision,
+            origin=spec.origin,
+            engine=passport.engine,
+            device=passport.device,
+            precision=passport.precision,
+        )
+
+
+def _json(document: dict[str, str]) -> Response:
+    return Response(json.dumps(document), media_type="application/json")

@@ -1,0 +1,1 @@
+"""Engines run the served graph. They know neither requests, queues nor thresholds."""

@@ -1,0 +1,159 @@
+"""The engine inside this process: OpenVINO on the CPU, and the one place that knows OpenVINO's interface.
+
+It compiles each input shape of a model once, with a fixed height and width, in throughput mode: on two cores two
+streams of single images beat one batch of four. The precision is always set by name, because OpenVINO would pick
+bf16 by itself on some CPUs.
+
+Each batch runs in a thread of the engine's own, blocked in `infer()` with the GIL released. OpenVINO's own callbacks
+are not used: they are never called when an inference fails, and its waiter would wait for ever.
+
+The engine knows no queue, no deadline and no image size but the ones it compiled.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from service.engine.protocol import Passport, Target
+from service.engine.repository import StoredModel
+from service.errors import EngineFailed, RepositoryError, StartError
+from service.vision.detections import Candidates
+from service.vision.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["f32", "bf16"]
+
+DEVICE = "CPU"
+# One batch more than there are streams lies ready, so that a stream never waits for the event loop.
+PREFETCHED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedOptions:
+    """`precision` None: bf16 where the CPU computes in it, else f32. `streams` 0: one per core.
+    `cache_dir` None: compile anew at each start.
+    """
+
+    precision: Precision | None = None
+    streams: int = 0
+    max_batch_size: int = 1
+    cache_dir: Path | None = None
+
+
+class EmbeddedEngine:
+    def __init__(self, options: EmbeddedOptions) -> None:
+        self._core = ov.Core()
+        self._options = options
+        streams = options.streams or len(os.sched_getaffinity(0))
+        self._passport = Passport(
+            engine=f"openvino {ov.get_version().split('-')[0]}",
+            device=str(self._core.get_property(DEVICE, "FULL_DEVICE_NAME")).strip(),
+            precision=self._choose_precision(),
+            parallelism=streams + PREFETCHED,
+            max_batch_size=options.max_batch_size,
+        )
+        self._properties = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": str(streams),
+            "INFERENCE_PRECISION_HINT": self._passport.precision,
+        }
+        if options.cache_dir is not None:
+            self._properties["CACHE_DIR"] = str(options.cache_dir)
+        self._threads = ThreadPoolExecutor(self._passport.parallelism, thread_name_prefix="engine")
+        # As many requests as threads, so that a thread always finds one.
+        self._requests: dict[Target, deque[ov.InferRequest]] = {}
+        self._specs: dict[Target, ModelSpec] = {}
+
+    @property
+    def passport(self) -> Passport:
+        return self._passport
+
+    def load(self, stored: StoredModel) -> None:
+        """Compiles every input shape of a model. Takes seconds, blocks, and must end before `infer` is called for it.
+
+        Raises RepositoryError if the graph is not the served graph that its spec speaks of.
+        """
+        spec = stored.spec
+        started = time.monotonic()
+        try:
+            graph = self._core.read_model(stored.onnx)
+            _check_ports(graph, spec)
+            for shape_hw in spec.input_shapes:
+                target = Target(spec.name, spec.version, shape_hw)
+                compiled = self._compile(graph, spec, shape_hw)
+                self._requests[target] = deque(
+                    compiled.create_infer_request() for _ in range(self._passport.parallelism)
+                )
+                self._specs[target] = spec
+        except RuntimeError as exc:
+            raise RepositoryError(f"{stored.onnx} does not compile: {_first_line(exc)}") from exc
+        took = time.monotonic() - started
+        shapes = " ".join(f"{height}x{width}" for height, width in spec.input_shapes)
+        logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)
+
+    async def infer(self, target: Target, images: Sequence[NDArray[np.uint8]]) -> Sequence[Candidates]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, target, images)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+
+    def _choose_precision(self) -> Precision:
+        has_bf16 = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        if self._options.precision == "bf16" and not has_bf16:
+            raise StartError("precision bf16 was asked for, but this CPU does not compute in it; f32 works")
+        return self._options.precision or ("bf16" if has_bf16 else "f32")
+
+    def _compile(self, graph: ov.Model, spec: ModelSpec, shape_hw: tuple[int, int]) -> ov.CompiledModel:
+        largest = self._options.max_batch_size
+        # A fixed batch of one is compiled tighter than a range that holds only one.
+        batch = ov.Dimension(1) if largest == 1 else ov.Dimension(1, largest)
+        clone = graph.clone()
+        clone.reshape({spec.input_name: ov.PartialShape([batch, *map(ov.Dimension, (*shape_hw, 3))])})
+        return self._core.compile_model(clone, DEVICE, self._properties)
+
+    def _run(self, target: Target, images: Sequence[NDArray[np.uint8]]) -> list[Candidates]:
+        requests = self._requests[target]
+        request = requests.pop()
+        try:
+            # A single image is passed on where it lies; only a real batch is copied together.
+            batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
+            request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
+            request.infer()
+            # Copied, because the request's next inference writes into the same memory.
+            outputs = [request.get_tensor(name).data.copy() for name in self._specs[target].output_names]
+        except RuntimeError as exc:
+            raise EngineFailed(f"the engine could not run a batch of {len(images)}") from exc
+        finally:
+            requests.append(request)
+        for output in outputs:
+            # OpenVINO can leave the previous call's answer in place where another runtime would raise.
+            if len(output) != len(images):
+                raise EngineFailed(f"the engine answered {len(output)} images when asked for {len(images)}")
+        return [Candidates(*rows) for rows in zip(*outputs, strict=True)]
+
+
+def _check_ports(graph: ov.Model, spec: ModelSpec) -> None:
+    inputs = {name for port in graph.inputs for name in port.names}
+    outputs = {name for port in graph.outputs for name in port.names}
+    missing = ({spec.input_name} - inputs) | (set(spec.output_names) - outputs)
+    if missing:
+        raise RepositoryError(f"model {spec.name!r} has no tensor {', '.join(sorted(missing))}")
+    if graph.input(spec.input_name).element_type != ov.Type.u8:
+        raise RepositoryError(f"model {spec.name!r} takes {graph.input(spec.input_name).element_type}, not uint8")
+
+
+def _first_line(exc: RuntimeError) -> str:
+    lines = [line for line in str(exc).splitlines() if line and not line.startswith("Exception from")]
+    return lines[0] if lines else type(exc).__name__

@@ -1,0 +1,148 @@
+"""Every error that the service raises on purpose, in one tree.
+
+    ServiceError
+    ├── RequestError           the caller's doing: the same request fails again
+    │   ├── MalformedRequest   the body is not what its content type says, or a field is missing
+    │   ├── UnsupportedBody    a content type that carries no image
+    │   ├── NotAcceptable      no answer of ours fits the Accept header
+    │   ├── BodyTooLarge       more bytes than the limit
+    │   ├── BodyTooSlow        the body did not arrive in time
+    │   ├── InvalidOption      an option is unknown or out of range; carries each finding
+    │   └── UnknownModel       no such model or version; says which exist
+    ├── Unavailable            ours and passing: retry after `retry_after_s`
+    │   ├── Overloaded         every place is taken
+    │   ├── Draining           the service is shutting down
+    │   ├── ModelNotReady      not loaded yet, or the known image came out wrong
+    │   └── EngineFailed       the engine could not run a batch
+    ├── DeadlineExceeded       the answer would come too late
+    ├── ClientLeft             nobody waits for the answer any more
+    └── StartError             stops the start with one line
+        ├── SettingsError      a setting is unknown or invalid
+        └── RepositoryError    a model is missing, damaged or not what its spec says
+
+    ImageError                 service.vision's own, re-exported here
+    ├── UnsupportedImage       a format that we do not accept
+    ├── UndecodableImage       the right format, damaged
+    └── ImageTooLarge          more pixels than the limit
+
+This module knows no transport: each transport owns one table from type to status (service.api.problems for HTTP).
+"""
+
+from dataclasses import dataclass
+
+from service.vision.image import ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
+
+__all__ = [
+    "BodyTooLarge",
+    "BodyTooSlow",
+    "ClientLeft",
+    "DeadlineExceeded",
+    "Draining",
+    "EngineFailed",
+    "Finding",
+    "ImageError",
+    "ImageTooLarge",
+    "InvalidOption",
+    "MalformedRequest",
+    "ModelNotReady",
+    "NotAcceptable",
+    "Overloaded",
+    "RepositoryError",
+    "RequestError",
+    "ServiceError",
+    "SettingsError",
+    "StartError",
+    "Unavailable",
+    "UndecodableImage",
+    "UnknownModel",
+    "UnsupportedBody",
+    "UnsupportedImage",
+]
+
+
+class ServiceError(Exception):
+    """Root of the tree. The message is written for the caller and holds nothing internal."""
+
+
+class RequestError(ServiceError):
+    pass
+
+
+class MalformedRequest(RequestError):
+    pass
+
+
+class UnsupportedBody(RequestError):
+    pass
+
+
+class NotAcceptable(RequestError):
+    pass
+
+
+class BodyTooLarge(RequestError):
+    pass
+
+
+class BodyTooSlow(RequestError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with a request. `pointer` is a JSON pointer to the option, such as `/confidence`."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidOption(RequestError):
+    def __init__(self, *findings: Finding) -> None:
+        super().__init__("; ".join(f"{finding.pointer[1:]}: {finding.detail}" for finding in findings))
+        self.findings = findings
+
+
+class UnknownModel(RequestError):
+    pass
+
+
+class Unavailable(ServiceError):
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Unavailable):
+    pass
+
+
+class Draining(Unavailable):
+    pass
+
+
+class ModelNotReady(Unavailable):
+    pass
+
+
+class EngineFailed(Unavailable):
+    pass
+
+
+class DeadlineExceeded(ServiceError):
+    pass
+
+
+class ClientLeft(ServiceError):
+    pass
+
+
+class StartError(ServiceError):
+    pass
+
+
+class SettingsError(StartError):
+    pass
+
+
+class RepositoryError(StartError):
+    pass

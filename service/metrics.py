@@ -1,0 +1,54 @@
+"""Every Prometheus series of the service, in base units. Whoever measures something says so here and nowhere else.
+
+Labels are bounded: a route is its template, a model one that is loaded, a stage or reason one of a few words.
+This module knows nothing of what it counts: it is given numbers and words.
+"""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PREFIX = "yolov7"
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+IMAGES = (1, 2, 4, 8, 16, 32, 64)
+DETECTIONS = (0, 1, 2, 5, 10, 20, 50, 100, 300)
+PIXELS = (1e4, 1e5, 3e5, 1e6, 2e6, 4e6, 8e6, 16e6, 50e6)
+
+
+class Metrics:
+    """The series, registered in `registry`. One object per process; a test has its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Histogram:
+            return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
+
+        self.request_duration = histogram(
+            "request_duration_seconds", "From the first byte of a request to the last of its answer.", SECONDS,
+            ("transport", "route"),
+        )  # fmt: skip
+        self.stage_duration = histogram("stage_duration_seconds", "Time in each stage.", SECONDS, ("stage",))
+        self.queue_wait = histogram("queue_wait_seconds", "From joining the queue to the start of the batch.", SECONDS)
+        self.batch_size = histogram("batch_size", "Images per batch.", IMAGES)
+        self.detections = histogram("detections_per_image", "Detections answered per image.", DETECTIONS)
+        self.image_pixels = histogram("image_pixels", "Pixels per decoded image.", PIXELS)
+        self.requests = counter("requests", "Requests answered.", "transport", "route", "code")
+        self.rejected = counter("rejected", "Requests refused before any work was done.", "reason")
+        self.dropped = counter("dropped", "Accepted images that were never inferred.", "reason")
+        self.errors = counter("errors", "Answers that were errors, by type.", "kind")
+        self.in_flight = gauge("requests_in_flight", "Requests being worked on.")
+        self.queue_length = gauge("queue_length", "Images waiting for a batch.")
+        self.concurrency_limit = gauge("concurrency_limit", "Requests that may be in flight at once.")
+        self.model_ready = gauge("model_ready", "1 where the known image comes out as known.", "model", "version")
+        self.build_info = gauge("build_info", "Always 1.", "version", "engine", "precision")
+
+    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        for stage, value in seconds.items():
+            self.stage_duration.labels(stage).observe(value)

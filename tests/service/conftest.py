@@ -1,0 +1,173 @@
+"""A small real model, its repository, and the service that serves it: nothing here is a stand-in for the engine.
+
+The network finds colourful blocks: mean colour of each 8x8 cell, score = largest minus smallest channel, class = the
+largest channel, box = the cell. So a pure red cell scores 1 as "red", and the letterbox's grey scores 0.
+"""
+
+import hashlib
+import io
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from PIL import Image
+
+from service.app import Service, build_application
+from service.settings import Settings
+from service.vision.detections import Candidates
+from service.vision.spec import KnownImage, ModelSpec, generate_image
+
+CELL = 8
+K = 32
+SHAPES = ((128, 128), (64, 128))
+
+
+def blocks_graph() -> onnx.ModelProto:
+    """The served graph of design.md for the block finder, any height and width that are whole cells."""
+    steps = [
+        ("Cast", ["images"], "cast", {"to": TensorProto.FLOAT}),
+        ("Div", ["cast", "c255"], "unit", {}),
+        ("Transpose", ["unit"], "nchw", {"perm": [0, 3, 1, 2]}),
+        ("AveragePool", ["nchw"], "cells", {"kernel_shape": [CELL, CELL], "strides": [CELL, CELL]}),
+        ("ReduceMax", ["cells", "c_channel"], "largest", {"keepdims": 0}),
+        ("ReduceMin", ["cells", "c_channel"], "smallest", {"keepdims": 0}),
+        ("Sub", ["largest", "smallest"], "colourful", {}),
+        ("Flatten", ["colourful"], "flat", {"axis": 1}),
+        ("ArgMax", ["cells"], "channel", {"axis": 1, "keepdims": 0}),
+        ("Flatten", ["channel"], "flat_channel", {"axis": 1}),
+        ("GatherElements", ["flat_channel", "rows"], "row_channel", {"axis": 1}),
+        ("Cast", ["row_channel"], "classes", {"to": TensorProto.INT32}),
+        ("Cast", ["rows"], "predictions", {"to": TensorProto.INT32}),
+        ("Shape", ["cells"], "columns", {"start": 3, "end": 4}),
+        ("Mod", ["rows", "columns"], "column", {}),
+        ("Div", ["rows", "columns"], "line", {}),
+        ("Unsqueeze", ["column", "c_last"], "x", {}),
+        ("Unsqueeze", ["line", "c_last"], "y", {}),
+        ("Concat", ["x", "y", "x", "y"], "corner", {"axis": 2}),
+        ("Cast", ["corner"], "corner_f", {"to": TensorProto.FLOAT}),
+        ("Add", ["corner_f", "c_box"], "corner_cells", {}),
+        ("Mul", ["corner_cells", "c_cell"], "boxes", {}),
+    ]
+    nodes = [helper.make_node(op, inputs, [output], **options) for op, inputs, output, options in steps]
+    nodes.insert(8, helper.make_node("TopK", ["flat", "c_k"], ["scores", "rows"], axis=1))
+    constants = {
+        "c255": np.array(255, np.float32),
+        "c_channel": np.array([1], np.int64),
+        "c_k": np.array([K], np.int64),
+        "c_last": np.array([2], np.int64),
+        "c_box": np.array([0, 0, 1, 1], np.float32),
+        "c_cell": np.array(CELL, np.float32),
+    }
+    outputs = {"boxes": (TensorProto.FLOAT, ["B", K, 4]), "scores": (TensorProto.FLOAT, ["B", K])}
+    outputs |= {name: (TensorProto.INT32, ["B", K]) for name in ("classes", "predictions")}
+    graph = helper.make_graph(
+        nodes,
+        "blocks",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["B", "H", "W", 3])],
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def write_model(root: Path, name: str = "blocks") -> ModelSpec:
+    """A repository entry whose known answers come from ONNX Runtime, not from the engine under test."""
+    data = blocks_graph().SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    known = []
+    for shape_hw in SHAPES:
+        rows = session.run(None, {"images": generate_image(7, shape_hw)[np.newaxis]})
+        known.append(KnownImage(7, shape_hw, Candidates(*(row[0][:5] for row in rows))))
+    spec = ModelSpec(
+        name=name,
+        version="1",
+        variant="blocks",
+        class_names=("red", "green", "blue"),
+        input_shapes=SHAPES,
+        max_candidates=K,
+        score_floor=0.0,
+        precision="f32",
+        sha256=hashlib.sha256(data).hexdigest(),
+        origin={"made": "by a test"},
+        average_precision={},
+        known_images=tuple(known),
+    )
+    folder = root / name / spec.version
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(data)
+    (root / name / "spec.json").write_text(spec.to_json())
+    return spec
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def blocks_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("repository")
+    write_model(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_settings(blocks_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Settings for the block finder in f32; keywords override."""
+    cache = tmp_path_factory.mktemp("openvino")
+
+    def make(**changes: object) -> Settings:
+        given: dict[str, object] = {
+            "model_repository": blocks_repository,
+            "default_model": "blocks",
+            "precision": "f32",
+            "openvino_cache_dir": cache,
+        }
+        return Settings.load({name: str(value) for name, value in (given | changes).items()}, environment={})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+async def service(make_settings: Callable[..., Settings]) -> AsyncIterator[Service]:
+    service = Service(make_settings())
+    await service.start()
+    yield service
+    await service.aclose()
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(build_application(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def picture() -> NDArray[np.uint8]:
+    """(128, 128, 3) black, with a red cell at x 16, y 32 and a dimmer blue one at x 64, y 96."""
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[32:40, 16:24, 0] = 255
+    image[96:104, 64:72, 2] = 200
+    return image
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    def encode(image: NDArray[np.uint8], format: str = "PNG") -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def png(picture: NDArray[np.uint8], encode: Callable[..., bytes]) -> bytes:
+    return encode(picture)
