@@ -28,7 +28,7 @@ class Implicit(nn.Module):
 
     def __init__(self, channels: int, mean: float) -> None:
         super().__init__()
-        self.implicit = nn.Parameter(torch.normal(mean, 0.02, (1, channels, 1, 1)))
+        self.implicit = nn.Parameter(nn.init.normal_(torch.empty(1, channels, 1, 1), mean, 0.02))
 
 
 class ImplicitConv(nn.Module):
