@@ -47,7 +47,7 @@ class VariantSize:
 def describe_variant(variant: Variant, *, num_classes: int = 80) -> VariantSize:
     """Count one variant's parameters and FLOPs at ``variant.image_size``, square."""
     with torch.device("meta"):
-        training = build_network(variant, num_classes=num_classes)
+        training = build_network(variant, num_classes=num_classes).eval()  # the cheaper normalisation
     deploy = convert(training)
     graphs = (training, fuse(training), deploy, fuse(deploy))
     return VariantSize(variant, *(measure(graph, variant.image_size) for graph in graphs))
