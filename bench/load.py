@@ -1,7 +1,7 @@
 """A closed-loop HTTP load: N keep-alive clients that each post the next photo as soon as the last is answered.
 
-Requests are prepared as bytes and sent over plain asyncio sockets, so that the generator costs a fraction of a millisecond of a core per request; what it
-costs is measured and reported all the same, since it shares the machine with what it measures.
+Requests are prepared as bytes and sent over plain asyncio sockets, so that the generator costs a fraction of a
+millisecond of a core per request; what it costs is measured and reported, since it shares the machine.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def request_bytes(image: bytes, *, host: str, path: str, content_type: str = "im
 
 
 async def drive(host: str, port: int, requests: list[bytes], *, clients: int, seconds: float) -> Load:
-    """Keep ``clients`` requests in flight for ``seconds``; requests still in flight at the end are awaited and counted."""
+    """Keep ``clients`` requests in flight for ``seconds``; those in flight at the end are awaited and counted."""
     load, turn = Load(), itertools.cycle(requests)
     cpu = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()

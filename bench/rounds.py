@@ -1,6 +1,7 @@
 """Interleaved rounds: every contender runs once in each of five rounds, the medians are compared.
 
-Side by side in one run is the only fair way on a machine whose clock and neighbours change; a ratio is the result, absolute numbers are its company.
+Side by side in one run is the only fair way on a machine whose clock and neighbours change; a ratio is the result,
+absolute numbers are its company.
 """
 
 import statistics
