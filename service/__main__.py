@@ -28,6 +28,7 @@ DETECT_TIMEOUT_S = 120.0
 
 
 def main() -> None:
+    """Runs the command line; ends with one line on standard error when it fails."""
     arguments = _parser().parse_args()
     try:
         settings = Settings.load(given_flags(arguments))

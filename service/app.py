@@ -81,9 +81,11 @@ class Service:
         self.metrics.build_info.labels(VERSION, passport.engine, passport.precision).set(1)
 
     async def start(self) -> None:
+        """Runs the known images, once now and then on their timer."""
         await self.models.start()
 
     async def aclose(self) -> None:
+        """Finishes what was accepted and frees everything, last built first."""
         await self.models.aclose()
         await self.batcher.aclose()
         await self.engine.aclose()
@@ -132,6 +134,7 @@ class Server(uvicorn.Server):
         self._closes_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one ends at once."""
         if self._closes_at is not None:
             self.force_exit = True
             return
@@ -139,6 +142,7 @@ class Server(uvicorn.Server):
         self._closes_at = time.monotonic() + self._service.settings.drain_delay_s
 
     async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop."""
         if self._closes_at is not None and time.monotonic() >= self._closes_at:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -73,6 +73,7 @@ class Detector:
 
     @property
     def healthy(self) -> bool:
+        """False once a bug has stopped it for good."""
         return self._batcher.healthy
 
     @contextmanager

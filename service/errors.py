@@ -65,27 +65,27 @@ class ServiceError(Exception):
 
 
 class RequestError(ServiceError):
-    pass
+    """The caller's doing."""
 
 
 class MalformedRequest(RequestError):
-    pass
+    """A body that is not what its content type says, or lacks a field."""
 
 
 class UnsupportedBody(RequestError):
-    pass
+    """A content type that carries no image."""
 
 
 class NotAcceptable(RequestError):
-    pass
+    """An Accept header that leaves out every answer of ours."""
 
 
 class BodyTooLarge(RequestError):
-    pass
+    """More bytes than the limit."""
 
 
 class BodyTooSlow(RequestError):
-    pass
+    """A body that did not arrive in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,52 +97,56 @@ class Finding:
 
 
 class InvalidOption(RequestError):
+    """An option that is unknown or out of range."""
+
     def __init__(self, *findings: Finding) -> None:
         super().__init__("; ".join(f"{finding.pointer[1:]}: {finding.detail}" for finding in findings))
         self.findings = findings
 
 
 class UnknownModel(RequestError):
-    pass
+    """No such model or version; the message says which exist."""
 
 
 class Unavailable(ServiceError):
+    """Ours and passing: worth another try after `retry_after_s`."""
+
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
 class Overloaded(Unavailable):
-    pass
+    """Every place is taken."""
 
 
 class Draining(Unavailable):
-    pass
+    """The service is shutting down."""
 
 
 class ModelNotReady(Unavailable):
-    pass
+    """Not loaded yet, or the known image came out wrong."""
 
 
 class EngineFailed(Unavailable):
-    pass
+    """The engine could not run a batch."""
 
 
 class DeadlineExceeded(ServiceError):
-    pass
+    """The answer would come too late."""
 
 
 class ClientLeft(ServiceError):
-    pass
+    """Nobody waits for the answer any more."""
 
 
 class StartError(ServiceError):
-    pass
+    """Stops the start with one line."""
 
 
 class SettingsError(StartError):
-    pass
+    """A setting is unknown or invalid."""
 
 
 class RepositoryError(StartError):
-    pass
+    """A model is missing, damaged or not what its spec says."""

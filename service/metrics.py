@@ -50,5 +50,6 @@ class Metrics:
         self.build_info = gauge("build_info", "Always 1.", "version", "engine", "precision")
 
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        """Seconds by stage."""
         for stage, value in seconds.items():
             self.stage_duration.labels(stage).observe(value)

@@ -50,6 +50,7 @@ class Model:
 
     @property
     def ready(self) -> bool:
+        """Whether requests for it are taken."""
         return self.reason is None
 
 
@@ -75,6 +76,7 @@ class Models:
         self._timer = asyncio.get_running_loop().create_task(self._check_on_timer())
 
     async def aclose(self) -> None:
+        """Stops the timer."""
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.wait([self._timer])

@@ -20,6 +20,8 @@ PREFIX = "YOLOV7_"
 
 
 class Settings(BaseSettings):
+    """What service.app builds the service from. `load` makes one."""
+
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -40,12 +42,12 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         0, ge=0, le=256, description="threads that decode and postprocess; 0 takes one per core"
     )
-    max_in_flight: int = Field(256, ge=1, description="requests in flight; more are refused")
-    queue_capacity: int = Field(128, ge=1, description="images that may wait for a batch; more are refused")
+    max_in_flight: int = Field(128, ge=1, description="requests in flight; more are refused")
+    queue_capacity: int = Field(64, ge=1, description="images that may wait for a batch; more are refused")
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1, description="largest request body")
     max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width times height")
-    body_timeout_s: float = Field(10.0, gt=0, description="time a request body may take to arrive")
-    request_timeout_ms: int = Field(10_000, ge=1, description="deadline of requests that set none")
+    body_timeout_s: float = Field(20.0, gt=0, description="time a request body may take to arrive")
+    request_timeout_ms: int = Field(30_000, ge=1, description="deadline of requests that set none")
     max_request_timeout_ms: int = Field(60_000, ge=1, description="longest deadline that a request may set")
 
     known_image_interval_s: float = Field(60.0, gt=0, description="time between two runs of each model's known image")
@@ -53,15 +55,15 @@ class Settings(BaseSettings):
     drain_timeout_s: int = Field(30, ge=1, description="time that accepted requests have to finish, on SIGTERM")
 
     @classmethod
-    def load(cls, flags: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Self:
-        """From the flags given and the environment. Raises SettingsError with one line."""
+    def load(cls, flags: Mapping[str, str]) -> Self:
+        """From the environment and the flags given, by setting. Raises SettingsError with one line."""
         names = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
-        given = os.environ if environment is None else environment
-        unknown = sorted(name for name in given if name.startswith(PREFIX) and name not in names)
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in names)
         if unknown:
             raise SettingsError(f"unknown setting {', '.join(unknown)}; `yolov7-service serve --help` lists them all")
+        given: dict[str, Any] = dict(flags)
         try:
-            return cls(**dict(flags))
+            return cls(**given)
         except ValidationError as exc:
             raise SettingsError("; ".join(_finding(error) for error in exc.errors())) from exc
 

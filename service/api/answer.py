@@ -22,6 +22,8 @@ class Box(BaseModel):
 
 
 class Detection(BaseModel):
+    """One object found."""
+
     label: str
     class_id: int
     score: float = Field(ge=0, le=1)
@@ -29,6 +31,8 @@ class Detection(BaseModel):
 
 
 class ModelName(BaseModel):
+    """Which model answered."""
+
     name: str
     version: str
 
@@ -91,12 +95,9 @@ class ModelAnswer(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
+    """Everything that is served."""
+
     models: list[ModelAnswer]
-
-
-class FindingAnswer(BaseModel):
-    pointer: str
-    detail: str
 
 
 class ProblemAnswer(BaseModel):
@@ -108,7 +109,7 @@ class ProblemAnswer(BaseModel):
     detail: str
     instance: str
     request_id: str
-    errors: list[FindingAnswer] = Field([], description="For 422: each finding, with a pointer to the option.")
+    errors: list[dict[str, str]] = Field([], description="For 422: `pointer` to the option and `detail`, each finding.")
 
 
 def write_detections(detections: Detections, spec: ModelSpec) -> str:

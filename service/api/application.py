@@ -3,6 +3,8 @@
 It is handed everything that does work; it starts and stops nothing.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import StatefulLifespan
 
 from service.api.answer import DetectAnswer, ModelsAnswer, ProblemAnswer
 from service.api.detect import TIMEOUT_HEADER, DetectRoute
@@ -30,12 +31,14 @@ Boxes are corners in pixels of the upright original. Every error is an RFC 9457 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
+    """What answers, by group."""
+
     detect: DetectRoute
     status: StatusRoutes
 
 
 def build_api(
-    routes: Routes, metrics: Metrics, *, version: str, lifespan: StatefulLifespan[FastAPI] | None = None
+    routes: Routes, metrics: Metrics, *, version: str, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
 ) -> FastAPI:
     """The ASGI application."""
     api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION, lifespan=lifespan)

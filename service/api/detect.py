@@ -32,6 +32,8 @@ PARSED_IN_PLACE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """What one request may cost. `timeout_s` is the deadline of a request that sets none."""
+
     max_body_bytes: int
     body_timeout_s: float
     timeout_s: float
@@ -39,6 +41,8 @@ class Limits:
 
 
 class DetectRoute:
+    """The route; an instance is called for each request."""
+
     def __init__(
         self,
         detector: Detector,
@@ -57,6 +61,7 @@ class DetectRoute:
         self._metrics = metrics
 
     async def __call__(self, request: Request) -> Response:
+        """Answers one request, or raises an error of the tree in service.errors."""
         exchange = Exchange.of(request)
         check_accept(request.headers.get("accept", "*/*"))
         content_type = request.headers.get("content-type", "")

@@ -35,21 +35,26 @@ class Exchange:
 
     @classmethod
     def of(cls, request: Request) -> "Exchange":
+        """The exchange that a request belongs to."""
         exchange = request.scope["exchange"]
         assert isinstance(exchange, cls)
         return exchange
 
     def server_timing(self) -> str:
+        """The Server-Timing header: each stage, and the total until now."""
         stages = {**self.stage_seconds, "total": time.monotonic() - self.started_at}
         return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in stages.items())
 
 
 class ExchangeMiddleware:
+    """Gives each HTTP request its Exchange, and its answer the headers, the count and the log line."""
+
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,7 +70,7 @@ class ExchangeMiddleware:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
+        except Exception:  # whatever nobody answered is our bug
             logger.exception("request %s failed by a bug of ours", exchange.request_id)
             if exchange.status is not None:
                 raise

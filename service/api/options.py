@@ -16,6 +16,8 @@ LISTS = ("classes", "class_confidence")
 
 
 class DetectOptions(BaseModel):
+    """The options as they are given: classes still by name or id."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str | None = Field(None, description="Name of the model; the default model where absent.")

@@ -74,6 +74,7 @@ class Problem:
     closes: bool = False
 
     def response(self, request_id: str, instance: str) -> Response:
+        """The answer to one request; `instance` is its path."""
         document: dict[str, object] = {
             "type": TYPE_PREFIX + self.name,
             "title": self.title,
@@ -96,6 +97,7 @@ class ClosingResponse(Response):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
         self.headers["connection"] = "close"
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})

@@ -26,9 +26,11 @@ class StatusRoutes:
         self._reasons = reasons
 
     async def livez(self) -> Response:
+        """200 as long as the event loop turns."""
         return _json({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
+        """200 if a request would be answered, else 503 with every reason."""
         reasons = self._reasons()
         if not reasons:
             return _json({"status": "ready"})
@@ -37,9 +39,11 @@ class StatusRoutes:
         return problem.response(Exchange.of(request).request_id, request.url.path)
 
     async def metrics(self) -> Response:
+        """The Prometheus exposition."""
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def models(self) -> Response:
+        """Each model's passport, and what the engine runs it with."""
         answer = ModelsAnswer(models=[self._describe(model) for model in self._models])
         return Response(answer.model_dump_json(), media_type="application/json")
 

@@ -105,9 +105,18 @@ def _parse_multipart(boundary: bytes, body: bytes) -> Upload:
     if not boundary:
         raise MalformedRequest("the multipart content type names no boundary")
     form = _Form()
-    callbacks = ("on_header_field", "on_header_value", "on_header_end", "on_part_data", "on_part_end", "on_end")
     try:
-        parser = MultipartParser(boundary, {name: getattr(form, name) for name in callbacks})
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": form.on_header_field,
+                "on_header_value": form.on_header_value,
+                "on_header_end": form.on_header_end,
+                "on_part_data": form.on_part_data,
+                "on_part_end": form.on_part_end,
+                "on_end": form.on_end,
+            },
+        )
         parser.write(body)
         parser.finalize()
     except FormParserError as exc:

@@ -15,7 +15,7 @@ from typing import Generic
 
 from service.batching.policy import OldestFirst
 from service.batching.queue import Answer, Entry, Group, Payload, Queue, Result
-from service.errors import DeadlineExceeded, Draining, EngineFailed
+from service.errors import DeadlineExceeded, Draining, EngineFailed, Overloaded
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,11 @@ class Batcher(Generic[Group, Payload, Result]):
         entry: Entry[Group, Payload, Result] = Entry(
             group, payload, now, deadline, asyncio.get_running_loop().create_future()
         )
-        self._queue.append(entry)
+        try:
+            self._queue.append(entry)
+        except Overloaded:
+            self._metrics.rejected.labels("queue").inc()
+            raise
         self._dispatch()
         try:
             async with asyncio.timeout(deadline - now):
@@ -82,8 +86,7 @@ class Batcher(Generic[Group, Payload, Result]):
             while len(self._running) < self._parallelism and self._start_batch():
                 pass
             self._metrics.queue_length.set(len(self._queue))
-        except Exception:
-            # Only a bug gets here. Nobody may go on waiting for a batcher that cannot decide.
+        except Exception:  # only a bug gets here, and nobody may go on waiting for a batcher that cannot decide
             logger.exception("batching has stopped")
             self._broken = True
             for entry in list(self._queue):
@@ -110,16 +113,14 @@ class Batcher(Generic[Group, Payload, Result]):
         self._metrics.batch_size.observe(len(batch))
         try:
             results = await self._infer(batch[0].group, [entry.payload for entry in batch])
-        except Exception as exc:
-            # Whatever it is, it belongs to those who wait for this batch.
+            inferred_s = self._clock() - started_at
+            for entry, result in zip(batch, results, strict=True):
+                queued_s = started_at - entry.queued_at
+                self._metrics.queue_wait.observe(queued_s)
+                entry.resolve(Answer(result, queued_s, inferred_s))
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait for this batch
             for entry in batch:
                 entry.fail(exc)
-            return
-        inferred_s = self._clock() - started_at
-        for entry, result in zip(batch, results, strict=True):
-            queued_s = started_at - entry.queued_at
-            self._metrics.queue_wait.observe(queued_s)
-            entry.resolve(Answer(result, queued_s, inferred_s))
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -20,14 +20,17 @@ class Decision(Generic[Group, Payload, Result]):
 
 
 class OldestFirst(Generic[Group, Payload, Result]):
-    """Runs the oldest entry together with those of its group that wait already. It never waits for more to come:
-    the batcher asks only when the engine has a place, and an idle engine answers no one.
+    """Runs the oldest entry together with those of its group that wait already.
+
+    It never waits for more to come: the batcher asks only when the engine has a place, and an idle engine answers no
+    one.
     """
 
     def __init__(self, max_batch_size: int) -> None:
         self._max_batch_size = max_batch_size
 
     def decide(self, now: float, queue: Queue[Group, Payload, Result]) -> Decision[Group, Payload, Result]:
+        """What to run at `now`, a reading of the clock that the entries' deadlines are read on."""
         batch: list[Entry[Group, Payload, Result]] = []
         cancelled: list[Entry[Group, Payload, Result]] = []
         expired: list[Entry[Group, Payload, Result]] = []

@@ -36,10 +36,12 @@ class Entry(Generic[Group, Payload, Result]):
     future: asyncio.Future[Answer[Result]]
 
     def fail(self, error: Exception) -> None:
+        """Answers whoever still waits with an error."""
         if not self.future.done():
             self.future.set_exception(error)
 
     def resolve(self, answer: Answer[Result]) -> None:
+        """Answers whoever still waits."""
         if not self.future.done():
             self.future.set_result(answer)
 

@@ -42,8 +42,10 @@ PREFETCHED = 1
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedOptions:
-    """`precision` None: bf16 where the CPU computes in it, else f32. `streams` 0: one per core.
-    `cache_dir` None: compile anew at each start.
+    """What an operator may choose.
+
+    `precision` None: bf16 where the CPU computes in it, else f32. `streams` 0: one per core. `cache_dir` None: compile
+    anew at each start.
     """
 
     precision: Precision | None = None
@@ -53,6 +55,8 @@ class EmbeddedOptions:
 
 
 class EmbeddedEngine:
+    """An Engine; `load` makes it able to infer for a model. Raises StartError where the CPU lacks the precision."""
+
     def __init__(self, options: EmbeddedOptions) -> None:
         self._core = ov.Core()
         self._options = options
@@ -78,6 +82,7 @@ class EmbeddedEngine:
 
     @property
     def passport(self) -> Passport:
+        """What it says of itself."""
         return self._passport
 
     def load(self, stored: StoredModel) -> None:
@@ -104,9 +109,11 @@ class EmbeddedEngine:
         logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)
 
     async def infer(self, target: Target, images: Sequence[NDArray[np.uint8]]) -> Sequence[Candidates]:
+        """See Engine.infer. The images are not copied unless they must be joined."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, target, images)
 
     async def aclose(self) -> None:
+        """Waits for the batches in hand."""
         await asyncio.to_thread(self._threads.shutdown)
 
     def _choose_precision(self) -> Precision:

@@ -38,12 +38,17 @@ class Engine(Protocol):
     """Runs the served graph: uint8 pictures in, the best candidates of each out."""
 
     @property
-    def passport(self) -> Passport: ...
+    def passport(self) -> Passport:
+        """What it says of itself."""
+        ...
 
     async def infer(self, target: Target, images: Sequence[NDArray[np.uint8]]) -> Sequence[Candidates]:
-        """One answer per image, in order. Each image is (H, W, 3) uint8 RGB, letterboxed to `target.shape_hw`,
-        C-contiguous. Raises EngineFailed, for all of them.
+        """One answer per image, in order. Raises EngineFailed, for all of them.
+
+        images: each (H, W, 3) uint8 RGB, C-contiguous, letterboxed to `target.shape_hw`.
         """
+        ...
 
     async def aclose(self) -> None:
         """Waits for the batches in hand, then frees the device."""
+        ...

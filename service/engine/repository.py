@@ -16,6 +16,8 @@ from service.vision.spec import ModelSpec, SpecError
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
+    """A model on disk: its spec, and the graph that the spec speaks of."""
+
     spec: ModelSpec
     onnx: Path
 

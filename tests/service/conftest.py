@@ -129,7 +129,7 @@ def make_settings(blocks_repository: Path, tmp_path_factory: pytest.TempPathFact
             "precision": "f32",
             "openvino_cache_dir": cache,
         }
-        return Settings.load({name: str(value) for name, value in (given | changes).items()}, environment={})
+        return Settings.load({name: str(value) for name, value in (given | changes).items()})
 
     return make
 
@@ -160,9 +160,9 @@ def picture() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def encode() -> Callable[..., bytes]:
-    def encode(image: NDArray[np.uint8], format: str = "PNG") -> bytes:
+    def encode(image: NDArray[np.uint8], kind: str = "PNG") -> bytes:
         buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, format)
+        Image.fromarray(image).save(buffer, kind)
         return buffer.getvalue()
 
     return encode
