@@ -77,7 +77,7 @@ async def _detect_once(settings: Settings, data: bytes, options: DetectOptions) 
     service = Service(settings, [name])
     await service.start()
     try:
-        spec = service.models.resolve(name)
+        spec = service.models.resolve()
         chosen = resolve_options(options, spec)
         deadline = time.monotonic() + DETECT_TIMEOUT_S
         return spec, await service.detector.detect(data, spec, options=chosen, deadline=deadline)

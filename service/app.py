@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from service.api import DetectRoute, Limits, Routes, StatusRoutes, build_api
-from service.batching import Batcher, OldestFirst
+from service.batching import Batcher, Bounds, OldestFirst
 from service.detector import Detector
 from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
 from service.engine.protocol import Target
@@ -42,7 +42,7 @@ VERSION = version("yolov7-service")
 class Service:
     """All that works, built from the settings. The constructor blocks for the seconds that compiling takes.
 
-    `names`: the models to serve; all of the repository where none is given. Raises StartError.
+    `names`: the models to serve, the default one first; all of the repository where none is given. Raises StartError.
     """
 
     def __init__(self, settings: Settings, names: Sequence[str] = ()) -> None:
@@ -60,8 +60,7 @@ class Service:
         self.batcher: Batcher[Target, NDArray[np.uint8], Candidates] = Batcher(
             self.engine.infer,
             OldestFirst(passport.max_batch_size),
-            capacity=settings.queue_capacity,
-            parallelism=passport.parallelism,
+            bounds=Bounds(waiting=settings.queue_capacity, running=passport.parallelism),
             metrics=self.metrics,
         )
         self.detector = Detector(
@@ -106,12 +105,7 @@ def build_application(service: Service) -> FastAPI:
         max_timeout_s=settings.max_request_timeout_ms / 1000,
     )
     detect = DetectRoute(
-        service.detector,
-        service.models,
-        default_model=settings.default_model,
-        limits=limits,
-        threads=service.threads,
-        metrics=service.metrics,
+        service.detector, service.models, limits=limits, threads=service.threads, metrics=service.metrics
     )
     status = StatusRoutes(service.models, service.metrics, service.reasons)
 

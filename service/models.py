@@ -55,13 +55,14 @@ class Model:
 
 
 class Models:
-    """Iterating yields the models in the order given."""
+    """The first spec is the default model. Iterating yields the models in the order given."""
 
     def __init__(
         self, specs: Sequence[ModelSpec], detector: Detector, passport: Passport, *, interval_s: float, metrics: Metrics
     ) -> None:
         self.passport = passport
         self._models = {spec.name: Model(spec) for spec in specs}
+        self._default = self._models[specs[0].name]
         self._detector = detector
         self._interval_s = interval_s
         self._metrics = metrics
@@ -81,15 +82,15 @@ class Models:
             self._timer.cancel()
             await asyncio.wait([self._timer])
 
-    def resolve(self, name: str, version: str | None = None) -> ModelSpec:
+    def resolve(self, name: str | None = None, version: str | None = None) -> ModelSpec:
         """The spec that a request's model and version stand for. Raises UnknownModel and ModelNotReady."""
-        model = self._models.get(name)
+        model = self._default if name is None else self._models.get(name)
         if model is None:
             raise UnknownModel(f"no model {name!r}; there is {', '.join(self._models)}")
         if version not in (None, model.spec.version):
-            raise UnknownModel(f"model {name!r} has no version {version!r}; there is {model.spec.version}")
+            raise UnknownModel(f"model {model.spec.name!r} has no version {version!r}; there is {model.spec.version}")
         if model.reason is not None:
-            raise ModelNotReady(f"model {name!r} is not ready: {model.reason}")
+            raise ModelNotReady(f"model {model.spec.name!r} is not ready: {model.reason}")
         return model.spec
 
     def reasons(self) -> dict[str, str]:

@@ -48,14 +48,12 @@ class DetectRoute:
         detector: Detector,
         models: Models,
         *,
-        default_model: str,
         limits: Limits,
         threads: Executor,
         metrics: Metrics,
     ) -> None:
         self._detector = detector
         self._models = models
-        self._default_model = default_model
         self._limits = limits
         self._threads = threads
         self._metrics = metrics
@@ -73,7 +71,7 @@ class DetectRoute:
             )
             upload = await self._parse(content_type, body)
             options = parse_options([*request.query_params.multi_items(), *upload.fields])
-            spec = self._models.resolve(options.model or self._default_model, options.version)
+            spec = self._models.resolve(options.model, options.version)
             chosen = resolve_options(options, spec)
             exchange.stage_seconds["receive"] = time.monotonic() - exchange.started_at
             work = self._detector.detect(upload.image, spec, options=chosen, deadline=deadline)

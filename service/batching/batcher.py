@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic
 
 from service.batching.policy import OldestFirst
@@ -21,23 +22,30 @@ from service.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """At most `waiting` entries in the queue and `running` batches in the engine."""
+
+    waiting: int
+    running: int
+
+
 class Batcher(Generic[Group, Payload, Result]):
-    """`capacity` bounds what waits, `parallelism` is how many batches run at once."""
+    """Nothing has to be started; `aclose` ends it."""
 
     def __init__(
         self,
         infer: Callable[[Group, Sequence[Payload]], Awaitable[Sequence[Result]]],
         policy: OldestFirst[Group, Payload, Result],
         *,
-        capacity: int,
-        parallelism: int,
+        bounds: Bounds,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._infer = infer
         self._policy = policy
-        self._queue: Queue[Group, Payload, Result] = Queue(capacity)
-        self._parallelism = parallelism
+        self._queue: Queue[Group, Payload, Result] = Queue(bounds.waiting)
+        self._most_running = bounds.running
         self._metrics = metrics
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
@@ -82,8 +90,10 @@ class Batcher(Generic[Group, Payload, Result]):
             await asyncio.wait(self._running)
 
     def _dispatch(self) -> None:
+        if self._broken:
+            return
         try:
-            while len(self._running) < self._parallelism and self._start_batch():
+            while len(self._running) < self._most_running and self._start_batch():
                 pass
             self._metrics.queue_length.set(len(self._queue))
         except Exception:  # only a bug gets here, and nobody may go on waiting for a batcher that cannot decide

@@ -111,6 +111,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
+def write_blocks() -> Callable[..., ModelSpec]:
+    """Writes the block finder into a repository: (root, name) -> its spec."""
+    return write_model
+
+
+@pytest.fixture(scope="session")
 def blocks_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("repository")
     write_model(root)

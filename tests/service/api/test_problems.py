@@ -1,0 +1,71 @@
+"""The table of statuses is total, and an answer to an unread body closes its connection."""
+
+import json
+
+import pytest
+from starlette.types import Message
+
+from service.api.problems import TABLE, describe
+from service.errors import (
+    BodyTooLarge,
+    Finding,
+    ImageError,
+    InvalidOption,
+    Overloaded,
+    RequestError,
+    ServiceError,
+    StartError,
+    Unavailable,
+)
+
+# Inner nodes of the tree, which nobody raises.
+INNER = {ServiceError, RequestError, Unavailable, ImageError}
+
+
+def descendants(kind: type[Exception]) -> set[type[Exception]]:
+    return {kind} | {below for child in kind.__subclasses__() for below in descendants(child)}
+
+
+def test_every_error_that_a_request_can_meet_has_a_status():
+    assert set(TABLE) == descendants(ServiceError) - descendants(StartError) - INNER | descendants(ImageError) - INNER
+
+
+def test_names_are_unique():
+    assert len({name for _, name, _ in TABLE.values()}) == len(TABLE)
+
+
+def test_a_document_says_everything():
+    response = describe(InvalidOption(Finding("/iou", "too large"))).response("abc", "/v1/detect")
+    assert response.media_type == "application/problem+json"
+    assert json.loads(response.body) == {
+        "type": "urn:yolov7-service:problem:invalid-option",
+        "title": "Invalid option",
+        "status": 422,
+        "detail": "iou: too large",
+        "instance": "/v1/detect",
+        "request_id": "abc",
+        "errors": [{"pointer": "/iou", "detail": "too large"}],
+    }
+
+
+def test_what_passes_says_when_to_retry():
+    response = describe(Overloaded("full", retry_after_s=3)).response("abc", "/")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "3")
+
+
+@pytest.mark.anyio
+async def test_an_answer_before_the_end_of_the_body_reads_on_and_closes():
+    incoming = [{"type": "http.request", "body": b"x", "more_body": more} for more in (True, True, False)]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await describe(BodyTooLarge("too much")).response("abc", "/")({"type": "http"}, receive, send)
+    start, body, end = sent
+    assert (b"connection", b"close") in start["headers"]
+    assert (body["more_body"], end["more_body"], incoming) == (True, False, [])
+    assert json.loads(body["body"])["status"] == 413

@@ -1,0 +1,81 @@
+"""The command line, without a server."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service.__main__ import main
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], blocks_repository: Path, tmp_path: Path
+) -> Run:
+    """Runs `yolov7-service` in an empty folder; returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("YOLOV7_MODEL_REPOSITORY", str(blocks_repository))
+    monkeypatch.setenv("YOLOV7_OPENVINO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["yolov7-service", *arguments])
+        main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path: Path, png: bytes) -> str:
+    path = tmp_path / "street.png"
+    path.write_bytes(png)
+    return str(path)
+
+
+def test_detect_prints_a_table_and_draws_the_boxes(run: Run, photo: str, tmp_path: Path):
+    text = run("detect", photo, "--model", "blocks")
+    assert "2 detections in 128 x 128 pixels, by blocks" in text
+    assert "red" in text
+    assert "street.detected.jpg" in text
+    with Image.open(tmp_path / "street.detected.jpg") as annotated:
+        assert annotated.size == (128, 128)
+
+
+def test_detect_prints_json(run: Run, photo: str, tmp_path: Path):
+    text = run("detect", photo, "--model", "blocks", "--json", "--classes", "blue", "--out", "boxes.png")
+    assert [row["label"] for row in json.loads(text)["detections"]] == ["blue"]
+    assert (tmp_path / "boxes.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--model", "unicorns"), "no model 'unicorns' in .*; there is blocks"),
+        (("--model", "blocks", "--confidence", "7"), "confidence: "),
+        (("--model", "blocks", "--classes", "purple"), "it has red, green, blue"),
+        (("--model", "blocks", "--streams", "many"), "--streams / YOLOV7_STREAMS: "),
+        (("--model", "blocks", "--max-pixels", "10"), "128 x 128 pixels"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run: Run, photo: str, arguments: tuple[str, ...], line: str):
+    with pytest.raises(SystemExit, match=f"^yolov7-service: .*{line}") as caught:
+        run("detect", photo, *arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_photo_that_is_not_there_is_one_line(run: Run):
+    with pytest.raises(SystemExit, match=r"No such file.*nowhere\.jpg"):
+        run("detect", "nowhere.jpg")
+
+
+def test_help_lists_every_command(run: Run, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        run("--help")
+    text = capsys.readouterr().out
+    assert "serve" in text
+    assert "detect" in text
