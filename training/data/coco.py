@@ -1,12 +1,14 @@
 """A detection dataset in COCO JSON, read and checked once.
 
-What is wrong with the file as a whole (missing images, duplicate ids, unknown categories) is an error that names the culprit; a single box that no
-detector could learn from is dropped, counted and logged. This module opens no image: it only sees that the files are there.
+What is wrong with the file as a whole (missing images, duplicate ids, unknown categories) is an error that names the
+culprit; a single box that no detector could learn from is dropped, counted and logged. This module opens no image: it
+only sees that the files are there.
 """
 
 import json
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +27,9 @@ class DatasetError(Exception):
 class DatasetImage:
     """One image and its objects, crowds among them.
 
-    boxes_xyxy: (N, 4) float32 pixels, inside the image. classes: (N,) int64, contiguous from 0. crowd: (N,) bool, regions not trained on.
+    boxes_xyxy: (N, 4) float32 pixels, inside the image. classes: (N,) int64, contiguous from 0. crowd: (N,) bool,
+    regions that are not trained on. outlines: N polygons (P, 2) float32, None where the file gives only the box; empty
+    where it gives no polygon for the whole image.
     """
 
     id: int
@@ -35,13 +39,14 @@ class DatasetImage:
     boxes_xyxy: NDArray[np.float32]
     classes: NDArray[np.int64]
     crowd: NDArray[np.bool_]
+    outlines: tuple[NDArray[np.float32] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CocoDataset:
     """Images in the file's order; class k is the category with the k-th smallest id.
 
-    ground_truth: the COCO dict that pycocotools evaluates against: original ids and boxes, without the boxes dropped here.
+    ground_truth: the COCO dict that pycocotools evaluates against: original ids and boxes, without those dropped here.
     """
 
     class_names: tuple[str, ...]
@@ -57,27 +62,28 @@ class CocoDataset:
         """Read a COCO file whose images lie in ``images`` (default: ``images/`` beside it). Raises DatasetError."""
         table = _read(annotations)
         try:
-            return cls._build(table, annotations, images or annotations.parent / "images")
-        except (KeyError, TypeError, ValueError) as exc:
-            raise DatasetError(f"{annotations} is not a COCO detection file: {type(exc).__name__} {exc}") from exc
+            return cls._build(table, images or annotations.parent / "images")
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            reason = f"{type(exc).__name__}: {exc}"
+            raise DatasetError(f"{annotations} is not a COCO detection file ({reason})") from exc
+        except DatasetError as exc:
+            raise DatasetError(f"{annotations}: {exc}") from exc
 
     @classmethod
-    def _build(cls, table: dict[str, Any], annotations: Path, folder: Path) -> Self:
-        categories = sorted(table["categories"], key=lambda category: int(category["id"]))
-        category_ids = tuple(_unique((int(category["id"]) for category in categories), f"{annotations}: category"))
-        entries = {int(entry["id"]): entry for entry in table["images"]}
-        _unique((int(entry["id"]) for entry in table["images"]), f"{annotations}: image")
-        _unique((int(item["id"]) for item in table["annotations"]), f"{annotations}: annotation")
-        if not entries:
-            raise DatasetError(f"{annotations} lists no images")
-        kept = _keep_usable(table["annotations"], entries, set(category_ids), annotations)
-        classes = {category: index for index, category in enumerate(category_ids)}
+    def _build(cls, table: dict[str, Any], folder: Path) -> Self:
+        entries = _by_id(table["images"], "image")
+        categories = [category for _, category in sorted(_by_id(table["categories"], "category").items())]
+        classes = {int(category["id"]): index for index, category in enumerate(categories)}
+        _by_id(table["annotations"], "annotation")
+        if not entries or not categories:
+            raise DatasetError("lists no images" if categories else "lists no categories")
+        kept = _usable(table["annotations"], entries, classes)
         by_image: dict[int, list[dict[str, Any]]] = {identity: [] for identity in entries}
         for item in kept:
             by_image[int(item["image_id"])].append(item)
         return cls(
             class_names=tuple(str(category["name"]) for category in categories),
-            category_ids=category_ids,
+            category_ids=tuple(classes),
             images=tuple(_image(entry, by_image[identity], folder, classes) for identity, entry in entries.items()),
             ground_truth={
                 "info": table.get("info", {}),
@@ -96,50 +102,51 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as exc:
         raise DatasetError(f"{path} is not JSON: {exc}") from exc
     if not isinstance(table, dict):
-        raise DatasetError(f"{path} is not a COCO detection file: no object at the top")
+        raise DatasetError(f"{path} is not a COCO detection file (no object at the top)")
     return table
 
 
-def _unique(ids: Iterable[int], what: str) -> list[int]:
-    seen: set[int] = set()
-    for identity in (listed := list(ids)):
-        if identity in seen:
+def _by_id(items: Iterable[dict[str, Any]], what: str) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for item in items:
+        identity = int(item["id"])
+        if identity in found:
             raise DatasetError(f"{what} id {identity} is there twice")
-        seen.add(identity)
-    return listed
+        found[identity] = item
+    return found
 
 
-def _keep_usable(
-    items: list[dict[str, Any]], entries: dict[int, Any], categories: set[int], source: Path
+def _usable(
+    items: list[dict[str, Any]], entries: Mapping[int, dict[str, Any]], classes: Mapping[int, int]
 ) -> list[dict[str, Any]]:
-    """Return the annotations whose box lies at least partly inside its image, with the fields that evaluation needs filled in."""
+    """Return the annotations whose box overlaps its image, with the fields filled in that evaluation needs."""
     kept = []
     for item in items:
-        if int(item["image_id"]) not in entries:
-            raise DatasetError(f"{source}: annotation {item['id']} is on image {item['image_id']}, which is not listed")
-        if int(item["category_id"]) not in categories:
-            raise DatasetError(
-                f"{source}: annotation {item['id']} has category {item['category_id']}, which is not listed"
-            )
-        entry = entries[int(item["image_id"])]
+        if (image := entries.get(int(item["image_id"]))) is None:
+            raise DatasetError(f"annotation {item['id']} is on image {item['image_id']}, which is not listed")
+        if int(item["category_id"]) not in classes:
+            raise DatasetError(f"annotation {item['id']} has category {item['category_id']}, which is not listed")
         x, y, w, h = (float(value) for value in item["bbox"])
-        inside = min(x + w, entry["width"]) > max(x, 0) and min(y + h, entry["height"]) > max(y, 0)
-        if inside and np.isfinite((x, y, w, h)).all():
+        overlaps = min(x + w, image["width"]) > max(x, 0) and min(y + h, image["height"]) > max(y, 0)
+        if overlaps and all(map(math.isfinite, (x, y, w, h))):
             kept.append(item | {"area": item.get("area", w * h), "iscrowd": int(item.get("iscrowd", 0))})
     if dropped := len(items) - len(kept):
-        logger.warning(
-            "%s: dropped %d of %d boxes: empty, not finite or outside their image", source, dropped, len(items)
-        )
+        logger.warning("dropped %d of %d boxes: empty, not finite or outside their image", dropped, len(items))
     return kept
 
 
-def _image(entry: dict[str, Any], items: list[dict[str, Any]], folder: Path, classes: dict[int, int]) -> DatasetImage:
+def _image(
+    entry: Mapping[str, Any], items: list[dict[str, Any]], folder: Path, classes: Mapping[int, int]
+) -> DatasetImage:
     path = folder / str(entry["file_name"])
+    width, height = int(entry["width"]), int(entry["height"])
     if not path.is_file():
         raise DatasetError(f"image {entry['id']} is missing: no file {path}")
-    width, height = int(entry["width"]), int(entry["height"])
+    if width < 1 or height < 1:
+        raise DatasetError(f"image {entry['id']} is said to be {width}x{height} pixels")
     boxes = np.array([item["bbox"] for item in items], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
+    outlines = tuple(_outline(item) for item in items)
     return DatasetImage(
         id=int(entry["id"]),
         path=path,
@@ -148,4 +155,13 @@ def _image(entry: dict[str, Any], items: list[dict[str, Any]], folder: Path, cla
         boxes_xyxy=np.clip(boxes, 0, np.array((width, height, width, height), np.float32)),
         classes=np.array([classes[int(item["category_id"])] for item in items], np.int64),
         crowd=np.array([bool(item["iscrowd"]) for item in items], np.bool_),
+        outlines=outlines if any(outline is not None for outline in outlines) else (),
     )
+
+
+def _outline(item: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    """Join an object's polygons into one; a run-length mask, as crowds have, gives none."""
+    polygons = item.get("segmentation")
+    if not isinstance(polygons, list) or not polygons:
+        return None
+    return np.concatenate([np.array(polygon, np.float32).reshape(-1, 2) for polygon in polygons])

@@ -1,4 +1,4 @@
-"""Where pixels go: stretch, rotation, scale, shear, perspective, translation and flips, of an image and its boxes together.
+"""Where pixels go: scale, rotation, shear, perspective, translation and flips, of an image and its objects together.
 
 Draws are separate from doing: ``AffineDraw.sample`` asks the generator, ``affine`` only computes.
 """
@@ -15,12 +15,14 @@ from training.data.sample import FILL, Labels, Sample
 
 MIN_SIDE = 2.0  # pixels: what is left of an object must be larger
 MAX_ASPECT = 20.0
-MIN_AREA_LEFT = 0.1  # of the object's area before the transform, measured at the new scale
+MIN_AREA_LEFT = 0.1  # of the object's box before the transform, at the new scale
+MIN_AREA_LEFT_OUTLINED = 0.01  # an outline's box shrinks for other reasons than being cut, so less is asked
+OUTLINE_POINTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class AffineDraw:
-    """One random transform: degrees, factors, and translation as the place of the source's centre in fractions of the output."""
+    """One random transform, in degrees and factors; translation: where the source's centre goes, in output fractions."""
 
     perspective_x: float = 0.0
     perspective_y: float = 0.0
@@ -33,12 +35,15 @@ class AffineDraw:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, augmentation: Augmentation) -> Self:
+        """Draw a transform within the recipe's ranges.
+
+        The range of the scale is not symmetric: its upper end starts from 1.1, as for the published figures.
+        """
         a = augmentation
         return cls(
             perspective_x=rng.uniform(-a.perspective, a.perspective),
             perspective_y=rng.uniform(-a.perspective, a.perspective),
             angle=rng.uniform(-a.degrees, a.degrees),
-            # The recipe's range is not symmetric: the upper end starts from 1.1, and the published figures come from that.
             scale=rng.uniform(1 - a.scale, 1.1 + a.scale),
             shear_x=rng.uniform(-a.shear, a.shear),
             shear_y=rng.uniform(-a.shear, a.shear),
@@ -47,7 +52,10 @@ class AffineDraw:
         )
 
     def matrix(self, source_hw: tuple[int, int], output_hw: tuple[int, int]) -> NDArray[np.float64]:
-        """Return the (3, 3) matrix from source to output pixels: centre, perspective, rotation and scale, shear, translation."""
+        """Return the (3, 3) matrix from source to output pixels.
+
+        Applied in turn: source's centre to the origin, perspective, rotation with scale, shear, translation.
+        """
         centre, perspective, shear, translation = (np.eye(3) for _ in range(4))
         centre[:2, 2] = -source_hw[1] / 2, -source_hw[0] / 2
         perspective[2, :2] = self.perspective_x, self.perspective_y
@@ -60,55 +68,88 @@ class AffineDraw:
 
 
 def affine(sample: Sample, draw: AffineDraw, output_hw: tuple[int, int]) -> Sample:
-    """Transform a sample into a new one of ``output_hw``, uncovered pixels grey; objects of which too little is left are dropped."""
+    """Transform a sample into a new one of ``output_hw``; uncovered pixels are grey, objects mostly gone are dropped.
+
+    Outlines end here: the result has boxes only.
+    """
     matrix = draw.matrix((sample.image.shape[0], sample.image.shape[1]), output_hw)
     size, grey = (output_hw[1], output_hw[0]), (FILL, FILL, FILL)
     if draw.perspective_x or draw.perspective_y:
         image = cv2.warpPerspective(sample.image, matrix, size, borderValue=grey)
     else:
         image = cv2.warpAffine(sample.image, matrix[:2], size, borderValue=grey)
-    return Sample(np.asarray(image, np.uint8), move_labels(sample.labels, matrix, draw.scale, output_hw))
+    boxes, outlined = _moved_boxes(sample.labels, matrix, output_hw)
+    least = np.where(outlined, MIN_AREA_LEFT_OUTLINED, MIN_AREA_LEFT)
+    keep = worth_keeping(sample.labels.boxes * np.float32(draw.scale), boxes, least)
+    return Sample(np.asarray(image, np.uint8), Labels(boxes[keep], sample.labels.classes[keep]))
 
 
-def move_labels(labels: Labels, matrix: NDArray[np.float64], scale: float, output_hw: tuple[int, int]) -> Labels:
-    """Return the upright boxes around the transformed corners, cut at the output, without objects that are too small, too thin or mostly gone."""
-    corners = labels.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4, 2)
-    points = corners @ matrix[:, :2].T + matrix[:, 2]  # (N, 4, 3) homogeneous
-    points = points[..., :2] / points[..., 2:]
-    boxes = np.concatenate((points.min(axis=1), points.max(axis=1)), axis=1).astype(np.float32)
-    moved = Labels(boxes, labels.classes).clipped(output_hw[1], output_hw[0])
-    return moved.selected(worth_keeping(labels.boxes * scale, moved.boxes))
+def worth_keeping(
+    before: NDArray[np.float32], after: NDArray[np.float32], least: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell which boxes are still more than 2 px each way, less than 20:1 and more than ``least`` of their old area.
 
-
-def worth_keeping(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell which (N, 4) boxes are still more than 2 px each way, of aspect below 20, and more than a tenth of their area before."""
-    (before_w, before_h), (w, h) = (before[:, 2:] - before[:, :2]).T, (after[:, 2:] - after[:, :2]).T
-    large = (w > MIN_SIDE) & (h > MIN_SIDE)
-    left = w * h > MIN_AREA_LEFT * before_w * before_h
-    return np.asarray(large & left & (np.maximum(w, h) < MAX_ASPECT * np.minimum(w, h)), np.bool_)
+    before, after: (N, 4) xyxy at one scale. least: (N,) fractions.
+    """
+    (old_w, old_h), (w, h) = (before[:, 2:] - before[:, :2]).T, (after[:, 2:] - after[:, :2]).T
+    shaped = np.maximum(w, h) < MAX_ASPECT * np.minimum(w, h)
+    return np.asarray((w > MIN_SIDE) & (h > MIN_SIDE) & shaped & (w * h > least * old_w * old_h), np.bool_)
 
 
 def flip_horizontal(sample: Sample) -> Sample:
-    width = sample.image.shape[1]
-    boxes = sample.labels.boxes[:, [2, 1, 0, 3]] * np.array((-1, 1, -1, 1), np.float32) + np.array(
-        (width, 0, width, 0), np.float32
-    )
-    return Sample(np.asarray(cv2.flip(sample.image, 1), np.uint8), Labels(boxes, sample.labels.classes))
+    """Mirror left and right."""
+    labels = sample.labels.scaled(-1, 1).shifted(sample.image.shape[1], 0)
+    return Sample(np.asarray(cv2.flip(sample.image, 1), np.uint8), labels)
 
 
 def flip_vertical(sample: Sample) -> Sample:
-    height = sample.image.shape[0]
-    boxes = sample.labels.boxes[:, [0, 3, 2, 1]] * np.array((1, -1, 1, -1), np.float32) + np.array(
-        (0, height, 0, height), np.float32
-    )
-    return Sample(np.asarray(cv2.flip(sample.image, 0), np.uint8), Labels(boxes, sample.labels.classes))
+    """Mirror top and bottom."""
+    labels = sample.labels.scaled(1, -1).shifted(0, sample.image.shape[0])
+    return Sample(np.asarray(cv2.flip(sample.image, 0), np.uint8), labels)
 
 
 def fit_long_side(image: NDArray[np.uint8], size: int, stretch: float = 1.0) -> NDArray[np.uint8]:
-    """Scale an (H, W, 3) image so that its longer side is ``size``, its width first multiplied by ``stretch``; sides are truncated."""
+    """Scale (H, W, 3) uint8 so that the longer side is ``size``, the width first multiplied by ``stretch``.
+
+    Sides are truncated to whole pixels. An image that fits already is returned itself, not a copy.
+    """
     height, width = image.shape[0], image.shape[1] * stretch
     ratio = size / max(height, width)
     target = max(int(width * ratio), 1), max(int(height * ratio), 1)
     if target == (image.shape[1], image.shape[0]):
         return image
     return np.asarray(cv2.resize(image, target, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _moved_boxes(
+    labels: Labels, matrix: NDArray[np.float64], output_hw: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the upright boxes (N, 4) around the transformed objects inside the output, and which came from outlines.
+
+    A box is bounded by its four corners, which is loose once it turns or is cut; an outline by its own points.
+    """
+    height, width = output_hw
+    corners = _project(matrix, labels.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))  # (N, 4, 2)
+    limit = np.array((width, height, width, height), np.float32)
+    boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1).astype(np.float32).clip(0, limit)
+    outlined = np.zeros(len(labels), np.bool_)
+    for row, outline in enumerate(labels.outlines):
+        if outline is not None:
+            points = _project(matrix, _resampled(outline))
+            points = points[((points >= 0) & (points <= limit[:2])).all(axis=1)]
+            boxes[row] = (*points.min(axis=0), *points.max(axis=0)) if len(points) else 0
+            outlined[row] = True
+    return boxes, outlined
+
+
+def _project(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Apply a (3, 3) matrix to (..., 2) points."""
+    homogeneous = points @ matrix[:, :2].T + matrix[:, 2]  # (..., 3)
+    return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:], np.float64)
+
+
+def _resampled(outline: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Close an outline and spread points along its edges, so that the part inside the output has its own points."""
+    closed = np.concatenate((outline, outline[:1]))
+    at, knots = np.linspace(0, len(outline), OUTLINE_POINTS), np.arange(len(closed))
+    return np.stack([np.interp(at, knots, closed[:, axis]) for axis in (0, 1)], axis=1)

@@ -1,7 +1,7 @@
-"""Several samples joined into one: mosaics of four and nine, the single image on its square, and the blend of two.
+"""Several samples joined into one: mosaics of four and of nine, an image alone on its square, the blend of two.
 
-The paper trains on nothing else: every object is seen at many sizes, cut by edges, among strange neighbours. Canvas and window follow the recipe of the
-published models. Nothing is drawn at random here.
+The paper trains on hardly anything else: every object is seen at many sizes, cut by edges, among strange neighbours.
+Nothing is drawn at random here.
 """
 
 from collections.abc import Sequence
@@ -10,29 +10,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.vision.letterbox import Letterbox
 from training.data.sample import FILL, Labels, Sample
 
 
 def mosaic4(tiles: Sequence[Sample], centre_xy: tuple[int, int], size: int) -> Sample:
-    """Join four tiles, clockwise-read rows first, that all touch ``centre_xy`` of a canvas of twice ``size``."""
+    """Join four tiles that all touch ``centre_xy`` of a square canvas of twice ``size``, in reading order."""
     x, y = centre_xy
-    corners = []
-    for tile, (left_of, above) in zip(tiles, ((True, True), (False, True), (True, False), (False, False)), strict=True):
-        height, width = tile.image.shape[:2]
-        corners.append((x - width if left_of else x, y - height if above else y))
-    return _join(tiles, corners, 2 * size)
+    (h0, w0), (h1, _), (_, w2), _ = (_hw(tile) for tile in tiles)
+    return _join(tiles, [(x - w0, y - h0), (x, y - h1), (x - w2, y), (x, y)], 2 * size)
 
 
 def mosaic9(tiles: Sequence[Sample], window_xy: tuple[int, int], size: int) -> Sample:
-    """Join nine tiles around the first, clockwise from the top, and return the window of twice ``size`` whose corner is ``window_xy``."""
-    corners = [(left - window_xy[0], top - window_xy[1]) for left, top in _around_first(tiles, size)]
-    return _join(tiles, corners, 2 * size)
+    """Join nine tiles, eight around the first, into the window of twice ``size`` whose corner is at ``window_xy``.
+
+    The whole would be three times ``size``; only the window is ever drawn.
+    """
+    x, y = window_xy
+    return _join(tiles, [(left - x, top - y) for left, top in _corners_around_first(tiles, size)], 2 * size)
 
 
 def centred(tile: Sample, size: int) -> Sample:
-    """Put one image in the middle of a grey square, as serving does."""
-    height, width = tile.image.shape[:2]
-    return _join([tile], [(round((size - width) / 2 - 0.1), round((size - height) / 2 - 0.1))], size)
+    """Put an image whose longer side is ``size`` on its grey square, where serving would put it."""
+    letterbox = Letterbox.fit(_hw(tile), (size, size))
+    return _join([tile], [(letterbox.left, letterbox.top)], size)
 
 
 def mixup(first: Sample, second: Sample, share: float) -> Sample:
@@ -41,39 +42,38 @@ def mixup(first: Sample, second: Sample, share: float) -> Sample:
     return Sample(np.asarray(image, np.uint8), Labels.join((first.labels, second.labels)))
 
 
-def _around_first(tiles: Sequence[Sample], size: int) -> list[tuple[int, int]]:
-    """Left and top of nine tiles on a canvas of three times ``size``; each leans on the one placed before it."""
-    (h0, w0), *_ = sizes = [tile.image.shape[:2] for tile in tiles]
-    s, corners = size, [(size, size)]
-    for place, ((hp, wp), (h, w)) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
-        corners.append(
-            {
-                1: (s, s - h),  # top
-                2: (s + wp, s - h),
-                3: (s + w0, s),  # right
-                4: (s + w0, s + hp),
-                5: (s + w0 - w, s + h0),  # bottom
-                6: (s + w0 - wp - w, s + h0),
-                7: (s - w, s + h0 - h),  # left
-                8: (s - w, s + h0 - hp - h),
-            }[place]
-        )
-    return corners
+def _corners_around_first(tiles: Sequence[Sample], size: int) -> list[tuple[int, int]]:
+    """Left and top of nine tiles, clockwise from the top; a tile at a corner leans on the one placed before it."""
+    (h0, w0), (h1, w1), (h2, _), (h3, _), _, (_, w5), (_, w6), (h7, w7), (h8, w8) = (_hw(tile) for tile in tiles)
+    return [
+        (size, size),
+        (size, size - h1),
+        (size + w1, size - h2),
+        (size + w0, size),
+        (size + w0, size + h3),
+        (size + w0 - w5, size + h0),
+        (size + w0 - w5 - w6, size + h0),
+        (size - w7, size + h0 - h7),
+        (size - w8, size + h0 - h7 - h8),
+    ]
 
 
 def _join(tiles: Sequence[Sample], corners: Sequence[tuple[int, int]], side: int) -> Sample:
     canvas = np.full((side, side, 3), FILL, np.uint8)
+    labels = []
     for tile, (left, top) in zip(tiles, corners, strict=True):
         _paste(tile.image, canvas, left, top)
-    moved = [
-        tile.labels.shifted(left, top).clipped(side, side) for tile, (left, top) in zip(tiles, corners, strict=True)
-    ]
-    return Sample(canvas, Labels.join(moved))
+        labels.append(tile.labels.shifted(left, top).clipped(side, side))
+    return Sample(canvas, Labels.join(labels))
 
 
 def _paste(image: NDArray[np.uint8], canvas: NDArray[np.uint8], left: int, top: int) -> None:
-    """Copy the part of ``image`` that falls on the canvas when its corner is at (left, top)."""
+    """Copy the part of ``image`` that falls on the canvas when its corner lies at (left, top)."""
     right, bottom = min(left + image.shape[1], canvas.shape[1]), min(top + image.shape[0], canvas.shape[0])
     x, y = max(left, 0), max(top, 0)
     if x < right and y < bottom:
         canvas[y:bottom, x:right] = image[y - top : bottom - top, x - left : right - left]
+
+
+def _hw(tile: Sample) -> tuple[int, int]:
+    return tile.image.shape[0], tile.image.shape[1]

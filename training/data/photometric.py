@@ -12,14 +12,15 @@ from training.config import Augmentation
 
 @dataclass(frozen=True, slots=True)
 class ColourDraw:
-    """Factors for hue, saturation and value, each around 1."""
+    """Factors for hue, saturation and value."""
 
-    hue: float
-    saturation: float
-    value: float
+    hue: float = 1.0
+    saturation: float = 1.0
+    value: float = 1.0
 
     @classmethod
     def sample(cls, rng: np.random.Generator, augmentation: Augmentation) -> Self:
+        """Draw each factor around 1, as far from it as the recipe allows."""
         hue, saturation, value = rng.uniform(-1, 1, 3)
         return cls(1 + hue * augmentation.hue, 1 + saturation * augmentation.saturation, 1 + value * augmentation.value)
 
@@ -27,7 +28,7 @@ class ColourDraw:
 def recolour(image: NDArray[np.uint8], draw: ColourDraw) -> NDArray[np.uint8]:
     """Multiply hue (around the circle), saturation and value (clipped) of an (H, W, 3) uint8 RGB image; a new image.
 
-    Values have 256 levels, so each factor is one look-up table; OpenCV's 8-bit hue circle has 180 steps.
+    A channel has 256 levels, so each factor is one look-up table. OpenCV's 8-bit hue circle has 180 steps.
     """
     levels = np.arange(256, dtype=np.float64)
     table = np.empty((1, 256, 3), np.uint8)
