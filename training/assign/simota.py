@@ -1,8 +1,13 @@
-"""SimOTA (Ge et al., YOLOX, 2021, section 2.1): each target takes as many of its image's candidates as predictions already overlap it, the cheapest first.
+"""SimOTA (Ge et al., YOLOX, 2021, section 2.1): each target takes the cheapest of its image's candidates.
 
-Letters: M targets, R candidates, W the most candidates an image has, C classes. The matching is one (M, W) table for the whole batch: a row per target, a column per
-candidate of its image. Candidates are pooled over all levels, and one may serve any target of its image, not only the one it was found for. Equal costs go to the
-earlier candidate (or target), so the answer is the same on every device; candidates that repeat a cell make such ties common.
+It takes as many as predictions already overlap it. Candidates are pooled over all levels, and one may serve any target
+of its image, not only the one it was found for.
+
+Letters: M targets, R candidates, W the most candidates an image has, C classes. The matching is one (M, W) table for
+the whole batch: a row per target, a column per candidate of its image.
+
+Neighbouring targets find the same cell, so candidates repeat and have exactly equal costs. Which of them is taken
+decides whether a cell may serve two targets; ``_settle`` gives the reference's answer on every device.
 """
 
 from dataclasses import dataclass
@@ -22,15 +27,16 @@ class _Pairs:
     """Every target beside every candidate of its image."""
 
     candidate: Tensor  # (M, W) int64, any index where not valid
-    valid: Tensor  # (M, W) bool
+    valid: Tensor  # (M, W) bool, true from the left
 
 
 @torch.no_grad()
 def simota(candidates: Cells, rows: Tensor, *, boxes: Tensor, targets: Tensor, limit: int) -> Cells:
     """Choose the positives among ``candidates``: a subset, each with the target it is trained towards.
 
-    ``rows`` (R, 5+C) raw predictions, ``boxes`` (R, 4) the same decoded to xyxy pixels, ``targets`` (M, 6) image, class, x1, y1, x2, y2 in pixels; float32.
-    ``limit`` is how many of the best overlaps count towards a target's number of positives, which is at least one.
+    ``rows`` (R, 5+C) raw predictions, ``boxes`` (R, 4) the same decoded to xyxy pixels, ``targets`` (M, 6) image,
+    class, x1, y1, x2, y2 in pixels; all float32. ``limit`` is how many of the best overlaps count towards a target's
+    number of positives, which is at least one.
     """
     if not len(rows):
         return candidates
@@ -38,8 +44,7 @@ def simota(candidates: Cells, rows: Tensor, *, boxes: Tensor, targets: Tensor, l
     iou = box_iou(targets[:, None, 2:], boxes[pairs.candidate]).where(pairs.valid, 0)
     cost = _classification_cost(rows, targets[:, 1].long(), pairs.candidate) - _IOU_WEIGHT * (iou + 1e-8).log()
     cost = cost.where(pairs.valid, torch.inf)
-    taken = _cheapest(cost, _dynamic_k(iou, limit)) & pairs.valid
-    return _resolve(candidates, pairs, cost, taken)
+    return _resolve(candidates, pairs, cost, _cheapest(cost, pairs.valid, _dynamic_k(iou, limit)))
 
 
 def _pair(candidate_image: Tensor, target_image: Tensor) -> _Pairs:
@@ -47,12 +52,12 @@ def _pair(candidate_image: Tensor, target_image: Tensor) -> _Pairs:
     ordered = candidate_image[order]
     first = torch.searchsorted(ordered, target_image)
     count = torch.searchsorted(ordered, target_image, right=True) - first
-    slots = torch.arange(int(count.max()), device=order.device)
-    return _Pairs(order[(first[:, None] + slots).clamp(max=len(order) - 1)], slots < count[:, None])
+    columns = torch.arange(int(count.max()), device=order.device)  # waits for the device
+    return _Pairs(order[(first[:, None] + columns).clamp(max=len(order) - 1)], columns < count[:, None])
 
 
 def _classification_cost(rows: Tensor, classes: Tensor, candidate: Tensor) -> Tensor:
-    """Binary cross-entropy of y = sqrt(class × objectness) against the one-hot class of each target, summed over classes: (M, W).
+    """Cross-entropy of y = sqrt(class × objectness) against each target's one-hot class, summed over classes: (M, W).
 
     -ln(1 - y) is summed once per candidate; only the term of the target's own class depends on the target.
     """
@@ -66,13 +71,23 @@ def _dynamic_k(iou: Tensor, limit: int) -> Tensor:
     return best.sum(dim=1).long().clamp(min=1, max=best.shape[1])  # (M,)
 
 
-def _cheapest(cost: Tensor, k: Tensor) -> Tensor:
-    """Mark the ``k`` lowest costs of each row; among equals the leftmost, which topk alone would leave open."""
-    if not cost.shape[1]:
-        return torch.zeros_like(cost, dtype=torch.bool)
+def _cheapest(cost: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+    """Mark the ``k`` lowest valid costs of each row: (M, W) bool."""
     bound = cost.topk(int(k.max()), dim=1, largest=False).values.gather(1, k[:, None] - 1)  # (M, 1)
-    cheaper, equal = cost < bound, cost == bound
-    return cheaper | (equal & (equal.cumsum(dim=1) <= k[:, None] - cheaper.sum(dim=1, keepdim=True)))
+    taken = (cost <= bound) & valid
+    for row in (taken.sum(dim=1) > k).nonzero()[:, 0].tolist():
+        taken[row] = False
+        taken[row, _settle(cost[row, valid[row]], int(k[row]))] = True
+    return taken
+
+
+def _settle(cost: Tensor, k: int) -> Tensor:
+    """Choose ``k`` where equal costs leave more than k: about one target in a hundred.
+
+    ``topk`` on the CPU, over this target's own candidates and for its own k, is what the reference does. Its choice
+    among equals depends on all three, so this one step is not batched.
+    """
+    return cost.cpu().topk(k, largest=False).indices.to(cost.device)
 
 
 def _resolve(candidates: Cells, pairs: _Pairs, cost: Tensor, taken: Tensor) -> Cells:
