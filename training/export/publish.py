@@ -44,6 +44,16 @@ class ExportReport:
     parity: tuple[ShapeParity, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the model is to be published as."""
+
+    name: str
+    version: str
+    shapes: tuple[tuple[int, int], ...]
+    max_candidates: int
+
+
 def export_checkpoint(
     checkpoint_path: Path,
     *,
@@ -56,8 +66,8 @@ def export_checkpoint(
 ) -> ExportReport:
     """Publish a checkpoint's averaged weights as the next version of ``name``.
 
-    ``shapes`` are input shapes (H, W), the first the default. ``images`` (H, W, 3) uint8 RGB join the generated pictures
-    of the checks. Raises CheckpointError, ExportError.
+    ``shapes`` are input shapes (H, W), the first the default. ``images`` (H, W, 3) uint8 RGB join the generated ones
+    in the checks. Raises CheckpointError, ExportError.
     """
     network, checkpoint = load_network(checkpoint_path)
     facts = _with_settings(facts or CardFacts(), checkpoint)
@@ -66,28 +76,17 @@ def export_checkpoint(
     except ValueError as exc:
         raise ExportError(str(exc)) from exc
     check_shapes(model, shapes)
-    version = next_version(repository, name)
+    stored = rounded(model)
+    target = _Target(name, next_version(repository, name), tuple(shapes), max_candidates)
     with staging(repository) as folder:
-        onnx = write_onnx(model, folder / "model.onnx", _metadata(name, version, checkpoint))
+        onnx = write_onnx(stored, folder / "model.onnx", _metadata(target, checkpoint))
         session = OnnxSession(onnx.path)
-        stored, trained = torch_run(rounded(model)), torch_run(model)
         parity = tuple(
-            check_parity(session.run, stored=stored, trained=trained, batch=pictures(shape, images)) for shape in shapes
+            check_parity(session.run, stored=torch_run(stored), trained=torch_run(model), batch=pictures(shape, images))
+            for shape in shapes
         )
-        spec = ModelSpec(
-            name=name,
-            version=version,
-            variant=checkpoint.variant,
-            class_names=checkpoint.class_names,
-            input_shapes=tuple(shapes),
-            max_candidates=max_candidates,
-            score_floor=SCORE_FLOOR,
-            precision="fp16",
-            sha256=onnx.sha256,
-            origin=_origin(checkpoint, facts),
-            average_precision=dict(facts.average_precision),
-            known_images=tuple(_known_image(session, shape) for shape in shapes),
-        )
+        known = tuple(_known_image(session, shape) for shape in shapes)
+        spec = _spec(target, checkpoint, facts, onnx.sha256, known)
         published = publish(repository, onnx.path, Publication(spec, _card(spec, onnx, parity, facts)))
     return ExportReport(published, spec, replace(onnx, path=published / "model.onnx"), parity)
 
@@ -98,10 +97,29 @@ def _known_image(session: OnnxSession, shape_hw: tuple[int, int]) -> KnownImage:
     return KnownImage(KNOWN_SEED, shape_hw, answers.image(0, KNOWN_CANDIDATES))
 
 
-def _metadata(name: str, version: str, checkpoint: Checkpoint) -> dict[str, str]:
+def _spec(
+    target: _Target, checkpoint: Checkpoint, facts: CardFacts, sha256: str, known: tuple[KnownImage, ...]
+) -> ModelSpec:
+    return ModelSpec(
+        name=target.name,
+        version=target.version,
+        variant=checkpoint.variant,
+        class_names=checkpoint.class_names,
+        input_shapes=target.shapes,
+        max_candidates=target.max_candidates,
+        score_floor=SCORE_FLOOR,
+        precision="fp16",
+        sha256=sha256,
+        origin=_origin(checkpoint, facts),
+        average_precision=dict(facts.average_precision),
+        known_images=known,
+    )
+
+
+def _metadata(target: _Target, checkpoint: Checkpoint) -> dict[str, str]:
     return {
-        "name": name,
-        "version": version,
+        "name": target.name,
+        "version": target.version,
         "variant": checkpoint.variant,
         "classes": json.dumps(checkpoint.class_names, ensure_ascii=False),
     }
