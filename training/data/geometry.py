@@ -22,7 +22,7 @@ OUTLINE_POINTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class AffineDraw:
-    """One random transform, in degrees and factors; translation: where the source's centre goes, in output fractions."""
+    """One random transform, in degrees and factors; translation: the new place of the centre, in fractions."""
 
     perspective_x: float = 0.0
     perspective_y: float = 0.0
