@@ -111,14 +111,19 @@ def flip_vertical(sample: Sample) -> Sample:
 def fit_long_side(image: NDArray[np.uint8], size: int, stretch: float = 1.0) -> NDArray[np.uint8]:
     """Scale (H, W, 3) uint8 so that the longer side is ``size``, the width first multiplied by ``stretch``.
 
-    Sides are truncated to whole pixels. An image that fits already is returned itself, not a copy.
+    An image that fits already is returned itself, not a copy.
     """
-    height, width = image.shape[0], image.shape[1] * stretch
-    ratio = size / max(height, width)
-    target = max(int(width * ratio), 1), max(int(height * ratio), 1)
-    if target == (image.shape[1], image.shape[0]):
+    height, width = fitted_hw(image.shape[0], image.shape[1] * stretch, size)
+    if (height, width) == image.shape[:2]:
         return image
-    return np.asarray(cv2.resize(image, target, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def fitted_hw(height: float, width: float, size: int) -> tuple[int, int]:
+    """Return the sides whose longer is ``size`` and whose shorter is truncated to whole pixels, at least one."""
+    if width >= height:
+        return max(int(size * height / width), 1), size
+    return size, max(int(size * width / height), 1)
 
 
 def _moved_boxes(

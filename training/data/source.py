@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.vision.image import ImageError, decode
 from training.data.coco import CocoDataset, DatasetError, DatasetImage
-from training.data.geometry import fit_long_side
+from training.data.geometry import fit_long_side, fitted_hw
 from training.data.sample import Labels, Sample
 
 logger = logging.getLogger(__name__)
@@ -104,5 +104,5 @@ def _read(image: DatasetImage) -> bytes:
 
 
 def _decoded_bytes(image: DatasetImage, size: int) -> int:
-    ratio = size / max(image.width, image.height)
-    return int(image.width * ratio) * int(image.height * ratio) * 3
+    height, width = fitted_hw(image.height, image.width, size)
+    return height * width * 3

@@ -9,6 +9,7 @@ from training.data.geometry import (
     AffineDraw,
     affine,
     fit_long_side,
+    fitted_hw,
     flip_horizontal,
     flip_vertical,
     worth_keeping,
@@ -142,6 +143,13 @@ def test_flips_move_boxes_with_pixels_and_undo_themselves(flip):
 )
 def test_the_long_side_fits(size_hw, stretch, fitted_hw):
     assert fit_long_side(np.zeros((*size_hw, 3), np.uint8), 64, stretch).shape == (*fitted_hw, 3)
+
+
+def test_fitting_is_exact_on_the_long_side_and_fitting_again_changes_nothing():
+    for width in range(1, 700):
+        height, long = fitted_hw(width * 0.7, width, 416)
+        assert long == 416
+        assert fitted_hw(height, long, 416) == (height, long)
 
 
 def test_an_image_that_fits_is_not_copied():
