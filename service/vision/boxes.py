@@ -1,6 +1,4 @@
-"""Arithmetic on boxes, in NumPy. Boxes are xyxy float32 unless a name says otherwise; the frame is the caller's affair."""
-
-from __future__ import annotations
+"""Arithmetic on boxes, in NumPy. Boxes are xyxy float32 unless a name says otherwise; their frame is the caller's."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +39,9 @@ def area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def iou_matrix(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intersection over union (N, M) of boxes (N, 4) with others (M, 4), in the precision given.
 
-    Two boxes without area, or with coordinates that are not finite, have no IoU: the entry is nan, which no threshold exceeds.
+    Two boxes without area, or with coordinates that are not finite, have none: nan, which no threshold exceeds.
     """
-    # One coordinate at a time: (N, M) arrays, contiguous, instead of one (N, M, 2) that is twice read.
+    # One coordinate at a time: (N, M) arrays, contiguous, instead of (N, M, 2) that is read twice.
     x1, y1, x2, y2 = boxes.T[..., None]
     ox1, oy1, ox2, oy2 = others.T
     with np.errstate(all="ignore"):

@@ -3,8 +3,6 @@
 Letters used in this package: K candidates, N detections, H W image rows and columns.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

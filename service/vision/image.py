@@ -1,14 +1,13 @@
 """Bytes of a photo to upright RGB pixels, and the three ways in which that fails.
 
     ImageError
-    ├── UnsupportedImage   not an image, or of a type we do not take
+    ├── UnsupportedImage   not an image, or of a type that is not taken
     ├── UndecodableImage   the right type, but damaged, truncated or of a kind no decoder reads
     └── ImageTooLarge      more pixels than allowed, found in the header before any is decoded
 
-JPEG goes to libjpeg-turbo; PNG, WebP, BMP, GIF and TIFF to Pillow, nothing else to anyone. Knows neither letterbox nor network.
+JPEG goes to libjpeg-turbo; PNG, WebP, BMP, GIF and TIFF to Pillow; nothing else to anyone.
+Knows neither letterbox nor network.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 
-from service.vision.jpeg import decode_jpeg, read_jpeg_header
+from service.vision.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 from service.vision.orientation import read_orientation, turn_upright
-from service.vision.pillow import SILENCE, open_image, stored_orientation, to_rgb
+from service.vision.pillow import SILENCE, open_image, stored_size, to_rgb
 
 _SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
@@ -28,6 +27,7 @@ _SIGNATURES = {
     "GIF": (b"GIF87a", b"GIF89a"),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
+_CMYK = 4
 
 
 class ImageError(Exception):
@@ -35,15 +35,15 @@ class ImageError(Exception):
 
 
 class UnsupportedImage(ImageError):
-    pass
+    """Not an image, or of a type that is not taken."""
 
 
 class UndecodableImage(ImageError):
-    pass
+    """Of a type that is taken, but no decoder can read it."""
 
 
 class ImageTooLarge(ImageError):
-    pass
+    """More pixels than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ImageHeader:
 
     @property
     def upright_hw(self) -> tuple[int, int]:
-        """Height and width as `decode` returns the picture."""
+        """Height and width of the picture that `decode` returns."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
@@ -74,52 +74,47 @@ def decode(data: bytes, *, max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
     """The picture as (H, W, 3) uint8 RGB, upright, C-contiguous; of an animation the first frame.
 
     16-bit samples are scaled to 8, transparency shows grey (114), grey becomes RGB.
-    Raises UnsupportedImage, UndecodableImage or ImageTooLarge. Threads may call it at the same time.
+    Raises UnsupportedImage, UndecodableImage or ImageTooLarge. Any number of threads may call it at the same time.
     """
-    header, image = _open(data, max_pixels)
+    header, opened = _open(data, max_pixels)
     try:
-        if image is None:
-            pixels = turn_upright(decode_jpeg(data), header.orientation)
+        if isinstance(opened, JpegHeader):
+            pixels = turn_upright(decode_jpeg(data, opened), header.orientation)
         else:
             with SILENCE:
-                pixels = to_rgb(image)
+                pixels = to_rgb(opened)
     except Exception as error:
-        raise UndecodableImage(f"the {header.format} image is damaged or truncated: {error}") from error
+        raise UndecodableImage(f"the {header.format} image is damaged, truncated or of a rare kind: {error}") from error
     return np.ascontiguousarray(pixels)
 
 
-def _open(data: bytes, max_pixels: int) -> tuple[ImageHeader, ImageFile | None]:
-    """The header, and the opened image where Pillow is to decode it."""
-    format = _recognise(data)
-    image: ImageFile | None = None
+def _open(data: bytes, max_pixels: int) -> tuple[ImageHeader, JpegHeader | ImageFile]:
+    """What the header says, and what the decoder that is to go on needs."""
+    kind = _recognise(data)
+    opened: JpegHeader | ImageFile
     try:
-        if format == "JPEG":
-            jpeg = read_jpeg_header(data)
-            header = ImageHeader(format, jpeg.width, jpeg.height, read_orientation(jpeg.exif))
-        if format != "JPEG" or jpeg.components == 4:
+        if kind == "JPEG" and (jpeg := read_jpeg_header(data)).components != _CMYK:
+            opened = jpeg
+            header = ImageHeader(kind, jpeg.width, jpeg.height, read_orientation(jpeg.exif))
+        else:
             with SILENCE:
-                image = open_image(data, format)
-            header = _header(format, image)
+                opened = open_image(data, kind)
+                header = ImageHeader(kind, *stored_size(opened))
     except DecompressionBombError as error:
         raise ImageTooLarge(f"the image has more than {max_pixels:,} pixels") from error
-    # Decoders meet hostile bytes and raise whatever they trip over (Pillow: SyntaxError, struct.error, OSError, ...).
+    # Decoders that meet hostile bytes raise whatever they stumble over: SyntaxError, struct.error, OSError, ...
     except Exception as error:
-        raise UndecodableImage(f"the header of the {format} image cannot be read: {error}") from error
+        raise UndecodableImage(f"the header of the {kind} image cannot be read: {error}") from error
     if header.width * header.height > max_pixels:
         raise ImageTooLarge(f"the image has {header.width} x {header.height} pixels; at most {max_pixels:,} are taken")
-    return header, image
-
-
-def _header(format: str, image: ImageFile) -> ImageHeader:
-    width, height = image.size
-    orientation = stored_orientation(image)
-    return ImageHeader(format, width, height, orientation)
+    return header, opened
 
 
 def _recognise(data: bytes) -> str:
-    for format, signatures in _SIGNATURES.items():
+    """The format that the first bytes promise."""
+    for kind, signatures in _SIGNATURES.items():
         if data.startswith(signatures):
-            return format
+            return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    raise UnsupportedImage(f"the {len(data)} bytes are no {', '.join(_SIGNATURES)} or WEBP image")
+    raise UnsupportedImage(f"{len(data)} bytes that are no {', '.join(_SIGNATURES)} or WEBP image")

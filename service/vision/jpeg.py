@@ -3,24 +3,32 @@
 Raises ValueError for what cannot be read; image.py says what that means to a caller. CMYK is left to Pillow.
 """
 
-from __future__ import annotations
-
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+MAX_SCANS = 100
+"""A progressive file needs about ten. Each passes over the whole picture but may be 80 bytes long: without a bound, ten
+megabytes of them keep libjpeg busy for an hour."""
+
 _START_OF_SCAN = 0xDA
+_END_OF_IMAGE = 0xD9
 _APP1 = 0xE1
 # C0 to CF start a frame, but for the tables that share the range.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers without a body: a stuffed zero, TEM, restarts, start and end of image.
-_STANDALONE = frozenset([0x00, 0x01, *range(0xD0, 0xDA)])
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# Not the stuffed zero after an FF of pixel data, nor the restarts within it, nor TEM, nor fill bytes.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
+    """Size as stored, number of colour components, and the Exif block (empty: none)."""
+
     width: int
     height: int
     components: int
@@ -28,40 +36,52 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
-    """Size, components and Exif block, from the segments before the first scan."""
+    """Walks up to the pixels; in a progressive file on over them, to count its scans. Decodes nothing."""
     frame = exif = b""
-    position = 2
-    while (position := data.find(b"\xff", position)) >= 0 and position + 1 < len(data):
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        position += 2
-        if marker in _STANDALONE:
-            continue
+    progressive = False
+    scans = 0
+    for marker, body in _segments(data):
         if marker == _START_OF_SCAN:
-            break
-        length = int.from_bytes(data[position : position + 2])
-        body = data[position + 2 : position + length]
-        if marker in _START_OF_FRAME:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise ValueError(f"more than {MAX_SCANS} scans")
+            if not progressive:
+                break
+        elif marker in _START_OF_FRAME and not frame:
             frame = body
+            progressive = marker in _PROGRESSIVE
         elif marker == _APP1 and body.startswith(b"Exif\0\0") and not exif:
             exif = body
-        position += length
-    if len(frame) < 6:
-        raise ValueError("the JPEG has no frame header")
-    return JpegHeader(
-        width=int.from_bytes(frame[3:5]), height=int.from_bytes(frame[1:3]), components=frame[5], exif=exif
-    )
+    if len(frame) < 6 or not scans:
+        raise ValueError("no frame or no scan in it")
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    return JpegHeader(width, height, frame[5], exif)
 
 
-def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB as stored."""
+def decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB as stored.
+
+    What libjpeg warns of is an error, since a truncated file would otherwise come back half grey. One warning is not:
+    bytes that some cameras leave before a marker, which it skips. (The same may be said of a scan that was damaged:
+    libjpeg tells only its last warning. Every viewer shows such pictures.)
+    """
+    # The buffer holds libjpeg to the size that was read above and checked: a larger picture is refused.
+    buffer = np.empty((header.height, header.width, 3), np.uint8)
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer)
     except ValueError as error:
         if "extraneous bytes" not in str(error):
             raise
-        # Padding that some cameras leave before a marker: libjpeg skips it, the picture is whole.
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
+        pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer, strict=False)
     return pixels
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers and their bodies in file order up to the end of the image; what lies between them is passed over."""
+    position = 2
+    while match := _MARKER.search(data, position):
+        marker, start = data[match.end() - 1], match.end()
+        if marker == _END_OF_IMAGE:
+            return
+        position = start + int.from_bytes(data[start : start + 2], "big")
+        yield marker, data[start + 2 : position]

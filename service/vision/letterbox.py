@@ -1,14 +1,12 @@
 """The letterbox: one object that says how a picture lies in the network's input, for its pixels and its boxes.
 
-The picture keeps its aspect ratio, is centred, and grey (114) fills the rest. Training evaluates with this code and serving
-answers with it, so measured AP is served AP. Nothing here knows how images are decoded or what a network does with them.
+The picture keeps its aspect ratio, is centred, and grey (114) fills the rest. Training evaluates with this code and
+serving answers with it, so measured AP is served AP. Nothing here knows how images are decoded or what a network does.
 
 Boxes follow the pixels exactly: by the size the picture was resized to (rounded to whole pixels) and by the whole-pixel
-offset it was pasted at. The reference implementation maps boxes by the unrounded ratio and half-pixel padding instead, which
-is up to a pixel off the picture it drew.
+offset it lies at. The reference implementation maps boxes by the unrounded ratio and padding instead, which at the far
+edge is up to a pixel beside the picture it drew.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ FILL = 114
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where a picture of `image_hw` lies in an input of `shape_hw`: resized to `resized_hw`, its corner at (top, left)."""
+    """Where a picture of image_hw lies in an input of shape_hw: resized to resized_hw, its corner at (top, left)."""
 
     image_hw: tuple[int, int]
     shape_hw: tuple[int, int]

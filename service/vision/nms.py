@@ -1,14 +1,12 @@
 """Greedy non-maximum suppression, exact. Knows nothing of images or thresholds on scores.
 
-The rule: in falling order of score (equal scores in the order given), a box is dropped when its IoU with a kept box of the
-same class is strictly above the threshold, computed in float32. Classes are compared, not shifted apart by an offset, so
-coordinates of any size neither lose precision nor collide.
+The rule: in falling order of score (equal scores in the order given), a box is dropped when its IoU with a kept box of
+the same class is strictly above the threshold, in float32. Classes are compared, not shifted apart by an offset as is
+usual, so coordinates of any size neither lose precision nor collide.
 
-Boxes are taken in blocks: a block meets all boxes kept so far in one matrix, then itself in a second. No N×N matrix, and work
-stops once enough are kept: 30,000 boxes cost 30,000 × kept, in whole-array steps.
+Boxes are taken in blocks: a block meets all boxes kept so far in one matrix, then itself in a second. There is no N×N
+matrix, and work stops once enough are kept.
 """
-
-from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +55,8 @@ def _overlaps(
 ) -> NDArray[np.bool_]:
     """(rows, columns) true where the two boxes are of one class and overlap too much."""
     overlaps: NDArray[np.bool_] = iou_matrix(boxes[rows], boxes[columns]) > threshold
-    return overlaps & (classes[rows][:, None] == classes[columns])
+    overlaps &= classes[rows][:, None] == classes[columns]
+    return overlaps
 
 
 def _survivors(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:

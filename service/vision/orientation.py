@@ -1,9 +1,7 @@
 """Exif orientation: reading the one tag, and turning pixels upright by it. Nothing else of Exif.
 
-Pillow can read Exif too, but it warns where a block is damaged; that is no reason to refuse a picture or to talk about it.
+Pillow can read Exif too, but it warns where a block is damaged, which is no reason to refuse a picture or to speak up.
 """
-
-from __future__ import annotations
 
 from typing import Literal
 

@@ -1,10 +1,8 @@
-"""PNG, WebP, BMP, GIF, TIFF and CMYK JPEG through Pillow: opened without pixels, then turned into 8-bit RGB.
+"""PNG, WebP, BMP, GIF, TIFF and CMYK JPEG through Pillow: opened without pixels, then turned into upright 8-bit RGB.
 
-Pillow's classes are called directly, so that only these formats can ever be tried and its global size limit, which warns, is not
-met. Raises whatever Pillow raises; image.py says what that means to a caller.
+Pillow's classes are called directly, so only these formats can ever be tried, and its own size limit, which warns,
+stays out of the way. Raises whatever Pillow raises; image.py says what that means to a caller.
 """
-
-from __future__ import annotations
 
 import threading
 import warnings
@@ -41,8 +39,8 @@ _CLASSES: dict[str, type[ImageFile]] = {
 class _Silence:
     """While at least one thread is inside, Pillow's warnings are ignored: they are about files, and ours to judge.
 
-    Counted, because warnings.catch_warnings replaces a list of the whole process: two threads that each enter and leave it would put
-    back one another's filters.
+    Counted, because warnings.catch_warnings replaces a list of the whole process: two threads that each entered and
+    left it would put back one another's filters.
     """
 
     def __init__(self) -> None:
@@ -70,21 +68,23 @@ class _Silence:
 SILENCE = _Silence()
 
 
-def open_image(data: bytes, format: str) -> ImageFile:
+def open_image(data: bytes, kind: str) -> ImageFile:
     """The first frame, its header read and its pixels not. Call within SILENCE."""
-    return _CLASSES[format](BytesIO(data))
+    return _CLASSES[kind](BytesIO(data))
 
 
-def stored_orientation(image: ImageFile) -> int:
-    """The Exif orientation, as far as what was read of the file tells it."""
-    if isinstance(image, TiffImageFile):
-        tag = image.tag_v2.get(Base.Orientation)
-        return tag if isinstance(tag, int) and 1 <= tag <= 8 else UPRIGHT
-    return read_orientation(image.info.get("exif", b""))
+def stored_size(image: ImageFile) -> tuple[int, int, int]:
+    """Width and height as stored, and the Exif orientation as far as what was read of the file tells it."""
+    orientation = _orientation(image)
+    width, height = image.size
+    # Pillow gives TIFF's size as it will be once turned.
+    if isinstance(image, TiffImageFile) and orientation >= 5:
+        width, height = height, width
+    return width, height, orientation
 
 
 def to_rgb(image: ImageFile) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB upright: 16 bits scaled to 8, palettes looked up, transparency on grey. Call within SILENCE."""
+    """(H, W, 3) uint8 RGB upright; 16 bits scaled to 8, palettes looked up, alpha on grey. Call within SILENCE."""
     image.load()
     if image.mode.startswith("I;16"):
         pixels = _grey16_to_rgb(image)
@@ -98,9 +98,17 @@ def to_rgb(image: ImageFile) -> NDArray[np.uint8]:
     else:
         pixels = np.asarray(image.convert("RGB"))
     # Pillow turns TIFF itself, while it loads.
-    return pixels if isinstance(image, TiffImageFile) else turn_upright(pixels, stored_orientation(image))
+    return pixels if isinstance(image, TiffImageFile) else turn_upright(pixels, _orientation(image))
+
+
+def _orientation(image: ImageFile) -> int:
+    if isinstance(image, TiffImageFile):
+        tag = image.tag_v2.get(Base.Orientation)
+        return tag if isinstance(tag, int) and 1 <= tag <= 8 else UPRIGHT
+    return read_orientation(image.info.get("exif", b""))
 
 
 def _grey16_to_rgb(image: ImageFile) -> NDArray[np.uint8]:
+    # The high byte, as Pillow takes it from 16-bit RGB: the same picture in both forms comes out the same.
     grey = (np.asarray(image) >> 8).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)

@@ -1,9 +1,7 @@
-"""From a network's candidates to the detections a request asked for. Serving and training's evaluation both answer with this.
+"""From a network's candidates to the detections a request asked for. Serving and training's evaluation share it.
 
 Knows nothing of tensors, engines or class names.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -43,8 +41,8 @@ def postprocess(candidates: Candidates, letterbox: Letterbox, options: Postproce
     """Threshold, best class, class filter, NMS, and back to the upright original; best first.
 
     candidates: rows in any order, boxes in pixels of the network's input as `letterbox` laid the picture into it.
-    NMS runs in the network's frame, before boxes are clipped to the picture. With multi_label off, the best class of a prediction is
-    found before the class filter: asking for cars does not turn trucks into cars.
+    NMS runs in the network's frame, before boxes are clipped to the picture. With multi_label off, the best class of a
+    prediction is found before the class filter: asking for cars does not turn trucks into cars.
     """
     order = np.argsort(-candidates.scores, kind="stable")
     if not options.multi_label:

@@ -1,19 +1,20 @@
 """The model's passport: what a gateway must know of a model, and nothing of the network inside.
 
-It lies beside config.pbtxt as spec.json, written by training's export and read by both engines. Also the known image: a picture drawn
-from a seed, with the answer the model gave at export, by which readiness finds out whether the engine still sees.
+It lies beside config.pbtxt as spec.json, written by training's export and read by both engines. With it comes the known
+image: a picture drawn from a seed, never a photo, and the answer the model gave for it at export, by which readiness
+finds out whether the engine still sees.
 """
 
-from __future__ import annotations
-
 import json
-from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.detections import Candidates
+
+_Kind = TypeVar("_Kind")
 
 
 class SpecError(Exception):
@@ -22,7 +23,7 @@ class SpecError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownImage:
-    """generate_image(seed, shape_hw) as network input, and the model's best few candidates for it."""
+    """generate_image(seed, shape_hw) as the network's input, and the model's best few candidates for it."""
 
     seed: int
     shape_hw: tuple[int, int]
@@ -31,10 +32,11 @@ class KnownImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSpec:
-    """input_shapes: (H, W), the first is the default. max_candidates: K of the served graph. score_floor: lowest score it gives.
+    """One version of one model.
 
+    input_shapes: (H, W), the first is the default. max_candidates: the served graph's K; score_floor: its lowest score.
     precision: of the stored weights. sha256: of model.onnx. origin: where the weights come from (commit, data, ...).
-    average_precision: what was measured, by protocol and data. known_images: one for each input shape.
+    average_precision: what was measured, by name of the measurement. known_images: one for each input shape.
     """
 
     name: str
@@ -54,57 +56,131 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """The file's text; from_json gives back the same numbers to the last bit."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        document = {key: getattr(self, key) for key in _keys(type(self))}
         document["known_images"] = [_known_image_to_json(known) for known in self.known_images]
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Reads a spec.json; every key must be there and no other. Raises SpecError."""
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise SpecError(f"not JSON: {error}") from error
-        _check_keys(document, {field.name for field in fields(cls)}, "spec")
-        document["class_names"] = tuple(document["class_names"])
-        document["output_names"] = tuple(document["output_names"])
-        document["input_shapes"] = tuple((height, width) for height, width in document["input_shapes"])
-        document["known_images"] = tuple(_known_image_from_json(known) for known in document["known_images"])
-        return cls(**document)
+            raise SpecError(f"the spec is not JSON: {error}") from error
+        spec = _Object(document, "spec", _keys(cls))
+        return cls(
+            name=spec.of("name", str),
+            version=spec.of("version", str),
+            variant=spec.of("variant", str),
+            class_names=spec.texts("class_names"),
+            input_shapes=spec.sizes("input_shapes"),
+            max_candidates=spec.of("max_candidates", int),
+            score_floor=spec.number("score_floor"),
+            precision=spec.of("precision", str),
+            sha256=spec.of("sha256", str),
+            origin=spec.of("origin", dict),
+            average_precision=spec.of("average_precision", dict),
+            known_images=tuple(_known_image_from_json(known) for known in spec.of("known_images", list)),
+            input_name=spec.of("input_name", str),
+            output_names=spec.texts("output_names"),
+        )
 
 
 def generate_image(seed: int, shape_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) uint8 that is the same on every machine and NumPy version."""
-    raw = np.random.PCG64(seed).random_raw(8 * 8 * 3) >> np.uint64(56)
-    blocks = raw.astype(np.uint8).reshape(8, 8, 3)
-    height, width = shape_hw
-    return np.ascontiguousarray(blocks[np.arange(height) * 8 // height][:, np.arange(width) * 8 // width])
+    """A picture (H, W, 3) uint8, the same on every machine and NumPy version: a gradient, blocks, discs and grain.
+
+    Whole numbers only, from the generator's raw stream, which NumPy promises to keep (its distributions it does not).
+    Drawn at a quarter of the size and enlarged by repetition; shapes of every size, for every level of a detector.
+    """
+    rows, columns = -(-shape_hw[0] // 4), -(-shape_hw[1] // 4)
+    bits = np.random.PCG64(seed)
+    y, x = np.indices((rows, columns))
+    slope = _draw(bits, 6, 256).reshape(2, 3)
+    canvas = (y[..., None] * slope[0] // rows + x[..., None] * slope[1] // columns) // 2
+    for index in range(40):
+        centre_y, centre_x, size, stretch, *colour = _draw(bits, 7, 1 << 16).tolist()
+        dy, dx = y - (centre_y * rows >> 16), x - (centre_x * columns >> 16)
+        # Early shapes are large, late ones small, so none hides all that came before.
+        radius = 1 + (size * min(rows, columns) >> 16) // (2 + index // 4)
+        wide = radius * (1 + (stretch >> 15))
+        inside = dy**2 + dx**2 <= radius**2 if index % 2 else (abs(dy) <= radius) & (abs(dx) <= wide)
+        canvas[inside] = np.array(colour) >> 8
+    grain = _draw(bits, rows * columns, 33).reshape(rows, columns, 1) - 16
+    picture = np.clip(canvas + grain, 0, 255).astype(np.uint8)
+    enlarged = picture.repeat(4, axis=0).repeat(4, axis=1)
+    return np.ascontiguousarray(enlarged[: shape_hw[0], : shape_hw[1]])
+
+
+def _draw(bits: np.random.PCG64, count: int, below: int) -> NDArray[np.int64]:
+    return (bits.random_raw(count) >> np.uint64(32)).astype(np.int64) * below >> 32
 
 
 def _known_image_to_json(known: KnownImage) -> dict[str, Any]:
-    return {
-        "seed": known.seed,
-        "shape_hw": known.shape_hw,
-        "boxes": known.candidates.boxes.tolist(),
-        "scores": known.candidates.scores.tolist(),
-        "classes": known.candidates.classes.tolist(),
-        "predictions": known.candidates.predictions.tolist(),
-    }
+    arrays = {key: getattr(known.candidates, key).tolist() for key in _keys(Candidates)}
+    return {"seed": known.seed, "shape_hw": known.shape_hw, **arrays}
 
 
-def _known_image_from_json(document: dict[str, Any]) -> KnownImage:
-    _check_keys(document, {"seed", "shape_hw", "boxes", "scores", "classes", "predictions"}, "known image")
-    height, width = document["shape_hw"]
-    candidates = Candidates(
-        boxes=np.array(document["boxes"], np.float32).reshape(-1, 4),
-        scores=np.array(document["scores"], np.float32),
-        classes=np.array(document["classes"], np.int32),
-        predictions=np.array(document["predictions"], np.int32),
-    )
-    return KnownImage(document["seed"], (height, width), candidates)
+def _known_image_from_json(document: Any) -> KnownImage:
+    known = _Object(document, "known image", ["seed", "shape_hw", *_keys(Candidates)])
+    try:
+        candidates = Candidates(
+            boxes=np.array(known.of("boxes", list), np.float32).reshape(-1, 4),
+            scores=np.array(known.of("scores", list), np.float32),
+            classes=np.array(known.of("classes", list), np.int32),
+            predictions=np.array(known.of("predictions", list), np.int32),
+        )
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"the known image's candidates are not arrays of numbers: {error}") from error
+    return KnownImage(known.of("seed", int), known.size("shape_hw"), candidates)
 
 
-def _check_keys(document: dict[str, Any], expected: set[str], what: str) -> None:
-    if missing := sorted(expected - document.keys()):
-        raise SpecError(f"the {what} lacks {', '.join(missing)}")
-    if unknown := sorted(document.keys() - expected):
-        raise SpecError(f"the {what} has unknown keys: {', '.join(unknown)}")
+def _keys(kind: type[ModelSpec] | type[Candidates]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+class _Object:
+    """A JSON object with exactly the keys expected, read with the types expected."""
+
+    def __init__(self, document: Any, what: str, keys: list[str]) -> None:
+        if not isinstance(document, dict):
+            raise SpecError(f"the {what} is not a JSON object")
+        if missing := [key for key in keys if key not in document]:
+            raise SpecError(f"the {what} lacks {', '.join(missing)}")
+        if unknown := [key for key in document if key not in keys]:
+            raise SpecError(f"the {what} has unknown keys: {', '.join(unknown)}")
+        self._document = document
+        self._what = what
+
+    def of(self, key: str, kind: type[_Kind]) -> _Kind:
+        value = self._document[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self._wrong(key, kind.__name__)
+        return value
+
+    def number(self, key: str) -> float:
+        return self.of(key, int) if isinstance(self._document[key], int) else self.of(key, float)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self.of(key, list)
+        if not all(isinstance(value, str) for value in values):
+            raise self._wrong(key, "list of str")
+        return tuple(values)
+
+    def sizes(self, key: str) -> tuple[tuple[int, int], ...]:
+        values = self.of(key, list)
+        if not values or not all(_is_size(value) for value in values):
+            raise self._wrong(key, "list of [height, width]")
+        return tuple((height, width) for height, width in values)
+
+    def size(self, key: str) -> tuple[int, int]:
+        value = self.of(key, list)
+        if not _is_size(value):
+            raise self._wrong(key, "[height, width]")
+        return value[0], value[1]
+
+    def _wrong(self, key: str, expected: str) -> SpecError:
+        return SpecError(f"{key} of the {self._what} is {self._document[key]!r}, not {expected}")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
