@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.api.answer import write_detections
 from service.api.options import DetectOptions, parse_options, resolve_options
@@ -98,17 +98,15 @@ def _as_json(detected: Detected, spec: ModelSpec) -> str:
 
 def _print_table(detected: Detected, spec: ModelSpec, out: Path) -> None:
     height, width = detected.image_hw
-    table = Table(title=f"{len(detected.detections)} detections in {width} x {height} pixels, by {spec.name}")
-    for column in ("label", "score", "x1", "y1", "x2", "y2"):
-        table.add_column(column, justify="left" if column == "label" else "right")
+    sides = ("x1", "y1", "x2", "y2")
+    table = Table("label", *(Column(name, justify="right") for name in ("score", *sides)))
     for row in json.loads(write_detections(detected.detections, spec)):
-        table.add_row(
-            row["label"], f"{row['score']:.3f}", *(f"{row['box'][side]:.1f}" for side in ("x1", "y1", "x2", "y2"))
-        )
-    console = Console()
-    console.print(table)
+        table.add_row(row["label"], f"{row['score']:.3f}", *(f"{row['box'][side]:.1f}" for side in sides))
     times = "  ".join(f"{stage} {seconds * 1000:.1f} ms" for stage, seconds in detected.stage_seconds.items())
-    console.print(f"{times}\nannotated picture: {out}", highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{len(detected.detections)} detections in {width} x {height} pixels, by {spec.name}/{spec.version}")
+    console.print(table)
+    console.print(f"{times}\nannotated picture: {out}")
 
 
 if __name__ == "__main__":

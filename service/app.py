@@ -152,7 +152,7 @@ def serve(settings: Settings) -> None:
         build_application(service),
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
+        loop="auto",
         http="httptools",
         log_config=None,
         access_log=False,

@@ -37,8 +37,9 @@ class Tolerance:
     score: float
 
 
-# Export runs in f32 on another runtime; bf16 keeps eight bits of every product.
-TOLERANCES = {"f32": Tolerance(iou=0.95, score=0.01), "bf16": Tolerance(iou=0.7, score=0.08)}
+# Known answers come from ONNX Runtime in f32. A trained YOLOv7-tiny differed from them by less than 0.0001 of score in
+# f32, and by 0.004 of score and 0.995 of overlap at worst in bf16.
+TOLERANCES = {"f32": Tolerance(iou=0.99, score=0.002), "bf16": Tolerance(iou=0.95, score=0.02)}
 
 
 @dataclass(slots=True)

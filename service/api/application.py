@@ -21,7 +21,7 @@ from service.api.exchange import Exchange, ExchangeMiddleware
 from service.api.options import DetectOptions
 from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
 from service.api.status import StatusRoutes
-from service.errors import ImageError, ServiceError
+from service.errors import Finding, ImageError, InvalidOption, ServiceError
 from service.metrics import Metrics
 
 DESCRIPTION = """Object detection: post a picture, get boxes.
@@ -86,7 +86,8 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _answer(request, Problem(422, "invalid-option", "Invalid option", str(error)))
+    pointed = [("/" + "/".join(map(str, found["loc"][1:])), str(found["msg"])) for found in error.errors()]
+    return _answer(request, describe(InvalidOption(*(Finding(*pair) for pair in pointed))))
 
 
 def _answer(request: Request, problem: Problem) -> Response:
@@ -104,7 +105,7 @@ def _detect_request() -> dict[str, Any]:
     """What FastAPI cannot see, as the route reads its request itself."""
     options = DetectOptions.model_json_schema()["properties"]
     parameters = [
-        {"name": name, "in": "query", "schema": schema, "description": schema.pop("description")}
+        {"name": name, "in": "query", "schema": schema, "description": schema["description"]}
         for name, schema in options.items()
     ]
     deadline = {"name": TIMEOUT_HEADER, "in": "header", "schema": {"type": "integer", "minimum": 1}}

@@ -5,10 +5,11 @@ into an answer is our bug, and becomes a 500 that says nothing but the request i
 """
 
 import logging
+import random
 import re
 import time
-import uuid
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 UNMATCHED = "unmatched"
+NOBODY_WAITS = 499
 
 
 @dataclass(slots=True)
@@ -82,20 +84,23 @@ class ExchangeMiddleware:
 
     def _record(self, scope: Scope, exchange: Exchange) -> None:
         seconds = time.monotonic() - exchange.started_at
+        # Without a status the request was cancelled, and nobody got an answer.
+        status = exchange.status or NOBODY_WAITS
         route = getattr(scope.get("route"), "path", UNMATCHED)
-        self._metrics.requests.labels("http", route, str(exchange.status)).inc()
+        self._metrics.requests.labels("http", route, str(status)).inc()
         self._metrics.request_duration.labels("http", route).observe(seconds)
         if exchange.error is not None:
             self._metrics.errors.labels(exchange.error).inc()
         # Probes and scrapes come every few seconds for ever; only what goes wrong with them is news.
-        level = logging.INFO if route.startswith("/v1") or exchange.status != 200 else logging.DEBUG
-        logger.log(
-            level,
-            "%s %s %s %.1fms %s id=%s",
-            scope["method"], scope["path"], exchange.status, seconds * 1000, exchange.error or "-", exchange.request_id,
-        )  # fmt: skip
+        level = logging.INFO if route.startswith("/v1") or status != 200 else logging.DEBUG
+        error = exchange.error or "-"
+        # Quoted again, because a path may hold a line break.
+        path = quote(scope["path"])
+        line = "%s %s %s %.1fms %s id=%s"
+        logger.log(level, line, scope["method"], path, status, seconds * 1000, error, exchange.request_id)
 
 
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
-    return given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    # Unique, not secret: the system's random numbers would cost more than the routing.
+    return given if SAFE_REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"  # noqa: S311

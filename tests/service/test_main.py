@@ -39,7 +39,7 @@ def photo(tmp_path: Path, png: bytes) -> str:
 
 def test_detect_prints_a_table_and_draws_the_boxes(run: Run, photo: str, tmp_path: Path):
     text = run("detect", photo, "--model", "blocks")
-    assert "2 detections in 128 x 128 pixels, by blocks" in text
+    assert "2 detections in 128 x 128 pixels, by blocks/1" in text
     assert "red" in text
     assert "street.detected.jpg" in text
     with Image.open(tmp_path / "street.detected.jpg") as annotated:

@@ -38,7 +38,7 @@ KNOWN = KnownImage(1, (64, 64), candidates(0.9, 0.8))
     ("found", "same"),
     [
         (candidates(0.9, 0.8), True),
-        (candidates(0.905, 0.795, 0.7), True),
+        (candidates(0.901, 0.799, 0.7), True),
         (candidates(0.9, 0.5), False),
         (candidates(0.9), False),
         (candidates(0.9, 0.8, shift=2.0), False),

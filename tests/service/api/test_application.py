@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service.api.options import DetectOptions
+from service.app import Service, build_application
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +51,16 @@ async def test_detect_documents_its_options_bodies_and_errors(openapi: dict[str,
 async def test_the_answer_comes_with_an_example(openapi: dict[str, Any]):
     example = openapi["components"]["schemas"]["DetectAnswer"]["example"]
     assert set(example) == set(openapi["components"]["schemas"]["DetectAnswer"]["properties"])
+
+
+async def test_a_parameter_that_fastapi_refuses_is_a_problem_too(service: Service):
+    api = build_application(service)
+    api.add_api_route("/square", _square)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test") as client:
+        answer = await client.get("/square?n=many")
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert [finding["pointer"] for finding in answer.json()["errors"]] == ["/n"]
+
+
+def _square(n: int) -> int:
+    return n * n
