@@ -1,7 +1,7 @@
 """Boxes as torch tensors: the two forms the trainer uses, plain IoU and complete IoU.
 
-A function works on any leading shape and keeps the unit it is given (pixels, grid cells or fractions). This module knows nothing of anchors, images or losses;
-the NumPy counterpart for evaluation and serving is ``service.vision.boxes``.
+A function works on any leading shape and keeps the unit it is given (pixels, grid cells or fractions). This module
+knows nothing of anchors, images or losses; ``service.vision.boxes`` is its NumPy counterpart where models are served.
 """
 
 import math
@@ -25,9 +25,9 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
 
 
 def box_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
-    """Intersection over union of corner boxes, (..., 4) against (..., 4), broadcast: ``box_iou(a[:, None], b)`` gives the full matrix.
+    """Intersection over union of corner boxes, (..., 4) against (..., 4), broadcast; 0 for two boxes without area.
 
-    Two boxes without area have IoU 0.
+    ``box_iou(a[:, None], b)`` gives the full matrix.
     """
     overlap = torch.minimum(boxes_a[..., 2:], boxes_b[..., 2:]) - torch.maximum(boxes_a[..., :2], boxes_b[..., :2])
     intersection = overlap.clamp(min=0).prod(dim=-1)
@@ -37,9 +37,10 @@ def box_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
 
 
 def complete_iou(pred_cxcywh: Tensor, target_cxcywh: Tensor) -> Tensor:
-    """Complete IoU (Zheng et al., AAAI 2020, equations 7–11) of centre boxes, (..., 4) against (..., 4), paired; at most 1, may be negative.
+    """Complete IoU (Zheng et al., AAAI 2020) of paired centre boxes, (..., 4) and (..., 4); at most 1, maybe negative.
 
-    The trade-off weight alpha carries no gradient, as in that paper. The small constant sits where the training recipe has it: on heights, union and diagonal.
+    The trade-off weight alpha carries no gradient, as in that paper. The small constant sits where the reference has
+    it: on heights, union and diagonal.
     """
     pred, target = cxcywh_to_xyxy(pred_cxcywh), cxcywh_to_xyxy(target_cxcywh)
     low, high = torch.minimum(pred, target), torch.maximum(pred, target)

@@ -1,10 +1,12 @@
 """The criterion: raw predictions and targets in, three named loss terms out. Weights meet them in the loop.
 
-One criterion serves all three uses: SimOTA, plain (all candidates are positives, the cheaper loss) and, when the outputs hold auxiliary levels, lead-guided
-coarse-to-fine with the auxiliary terms folded in. It computes in float32 whatever autocast is on, and does not know the network.
+One criterion serves all uses: SimOTA, plain (every candidate is a positive, which is cheaper) and, when the outputs
+hold auxiliary levels, coarse-to-fine with the auxiliary terms folded in. It computes in float32 whatever autocast is
+on, and does not know the network.
 
-Two departures from the reference: the number of positives of a level is a tensor made in one place (``_positives``), so that N processes can share it; and where one cell has two
-owners, the objectness target is that of the last in candidate order on every device.
+Two departures from the reference: the number of positives of a level is a tensor made in one place (``_positives``), so
+that N processes can share it; and where one cell has two owners, the objectness target is that of the last in candidate
+order on every device.
 """
 
 from collections.abc import Sequence
@@ -49,45 +51,46 @@ class Criterion(nn.Module):
         self.loss = loss
         self.num_classes = num_classes
         self.weights = scaled_weights(loss, num_levels=len(strides), num_classes=num_classes, image_size=image_size)
-        self.register_buffer("anchors_px", anchors_px.float().clone(), persistent=False)
-        self.register_buffer(
-            "strides", torch.tensor(strides, dtype=torch.float32, device=anchors_px.device), persistent=False
-        )
+        strides_px = torch.tensor(strides, dtype=torch.float32, device=anchors_px.device)
+        self.register_buffer("anchors_px", anchors_px.detach().float().clone(), persistent=False)
+        self.register_buffer("strides", strides_px, persistent=False)
 
     def forward(self, outputs: Sequence[Tensor], targets: Tensor, image_hw: tuple[int, int]) -> dict[str, Tensor]:
         """Return {"box", "objectness", "classification"}, unweighted float32 scalars.
 
-        ``outputs``: raw logits, one (B, A, H, W, 5+C) tensor a level, lead levels first, auxiliary levels (if any) after them.
-        ``targets``: (M, 6) image, class, cx, cy, w, h, normalised 0–1; M may be 0. ``image_hw``: the input's size in pixels.
+        ``outputs``: raw logits, one (B, A, H, W, 5+C) tensor a level, lead levels first, then auxiliary levels if any.
+        ``targets``: (M, 6) image, class, cx, cy, w, h, normalised 0–1; M may be 0. ``image_hw``: input size in pixels.
         """
-        lead, auxiliary = outputs[: len(self.strides)], outputs[len(self.strides) :]
-        with torch.autocast(lead[0].device.type, enabled=False):
-            pyramid = Pyramid.of(lead, self.anchors_px, self.strides)
-            positives = self._assign(lead, targets, pyramid, auxiliary=bool(auxiliary))
-            terms = self._terms(lead, positives[0], targets, pyramid)
-            if auxiliary:
-                extra = self._terms(auxiliary, positives[1], targets, pyramid)
-                terms = {name: term + self.loss.auxiliary * extra[name] for name, term in terms.items()}
-        return terms
+        levels = len(self.strides)
+        heads = [outputs[start : start + levels] for start in range(0, len(outputs), levels)]  # lead, auxiliary
+        with torch.autocast(targets.device.type, enabled=False):
+            pyramid = Pyramid.of(image_hw, anchors_px=self.anchors_px, strides=self.strides)
+            positives = self._assign(heads, targets, pyramid)
+            terms = [
+                self._terms(head, cells, targets=targets, pyramid=pyramid)
+                for head, cells in zip(heads, positives, strict=True)
+            ]
+        if len(terms) == 1:
+            return terms[0]
+        lead, auxiliary = terms
+        return {name: lead[name] + self.loss.auxiliary * auxiliary[name] for name in lead}
 
-    def _assign(
-        self, lead: Sequence[Tensor], targets: Tensor, pyramid: Pyramid, *, auxiliary: bool
-    ) -> tuple[Cells, ...]:
-        threshold = self.loss.anchor_threshold
-        if self.loss.assigner == "ota":
-            return assign_lead_guided(lead, targets, pyramid, threshold=threshold, auxiliary=auxiliary)
-        reaches = (FINE_REACH, COARSE_REACH) if auxiliary else (FINE_REACH,)
-        return tuple(find_candidates(targets, pyramid, threshold=threshold, reach=reach) for reach in reaches)
+    def _assign(self, heads: Sequence[Sequence[Tensor]], targets: Tensor, pyramid: Pyramid) -> list[Cells]:
+        threshold, reaches = self.loss.anchor_threshold, (FINE_REACH, COARSE_REACH)[: len(heads)]
+        candidates = [find_candidates(targets, pyramid, threshold=threshold, reach=reach) for reach in reaches]
+        if self.loss.assigner == "plain":
+            return candidates
+        return assign_lead_guided(candidates, heads[0], targets=targets, pyramid=pyramid)
 
     def _terms(
-        self, outputs: Sequence[Tensor], positives: Cells, targets: Tensor, pyramid: Pyramid
+        self, outputs: Sequence[Tensor], positives: Cells, *, targets: Tensor, pyramid: Pyramid
     ) -> dict[str, Tensor]:
         rows = positives.rows(outputs)  # (R, 5+C)
         truth = targets[positives.target]
         boxes = truth[:, 2:] * pyramid.sizes[positives.level].repeat(1, 2)
         boxes[:, :2] -= positives.corner
         overlap = complete_iou(positives.boxes(rows, pyramid), boxes)  # (R,)
-        share = 1 / _positives(positives, outputs)[positives.level]  # the weight of a row in its level's mean
+        share = 1 / _positives(positives)[positives.level]  # the weight of a row in its level's mean
         return {
             "box": ((1 - overlap) * share).sum(),
             "objectness": self._objectness(outputs, positives, overlap.detach().clamp(min=0)),
@@ -96,12 +99,12 @@ class Criterion(nn.Module):
 
     def _objectness(self, outputs: Sequence[Tensor], positives: Cells, overlap: Tensor) -> Tensor:
         total = overlap.new_zeros(())
-        parts = zip(
-            positives.position.split_with_sizes(positives.per_level, dim=1), overlap.split_with_sizes(positives.per_level), strict=True
-        )
-        for output, balance, (position, value) in zip(outputs, _BALANCE[len(outputs)], parts, strict=True):
+        positions = positives.position.split_with_sizes(positives.per_level, dim=1)
+        overlaps = overlap.split_with_sizes(positives.per_level)
+        balances = _BALANCE[len(outputs)]
+        for output, balance, position, value in zip(outputs, balances, positions, overlaps, strict=True):
             logits = output[..., 4].float()
-            wanted = _last_owner(logits.shape, position, value)
+            wanted = _last_owner(value, position, shape=logits.shape)
             total = total + balance * self._cross_entropy(logits, wanted).sum() / max(logits.numel(), 1)
         return total
 
@@ -113,7 +116,7 @@ class Criterion(nn.Module):
         return (self._cross_entropy(logits, wanted).mean(dim=1) * share).sum()
 
     def _cross_entropy(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """Binary cross-entropy of each element, with the focal factor (Lin et al., ICCV 2017) if the recipe asks for it."""
+        """Binary cross-entropy of each element, times the focal factor (Lin et al., ICCV 2017) of the recipe."""
         entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         if not self.loss.focal_gamma:
             return entropy
@@ -123,13 +126,13 @@ class Criterion(nn.Module):
         return entropy * alpha * (1 - agreement) ** self.loss.focal_gamma
 
 
-def _positives(positives: Cells, outputs: Sequence[Tensor]) -> Tensor:
+def _positives(positives: Cells) -> Tensor:
     """Count the positives of each level, at least one: (L,) float32, what a level's mean divides by."""
     ones = torch.ones_like(positives.level, dtype=torch.float32)
-    return ones.new_zeros(len(outputs)).index_add_(0, positives.level, ones).clamp(min=1)
+    return ones.new_zeros(len(positives.per_level)).index_add_(0, positives.level, ones).clamp(min=1)
 
 
-def _last_owner(shape: torch.Size, position: Tensor, value: Tensor) -> Tensor:
+def _last_owner(value: Tensor, position: Tensor, *, shape: torch.Size) -> Tensor:
     """Write ``value`` (R,) at ``position`` (4, R) of a zero map; of several at one cell the last one counts.
 
     Indexed assignment leaves that open on a GPU, so each row looks up the last row of its cell first.

@@ -1,7 +1,8 @@
 """Stochastic gradient descent, its schedule and the moving average of the weights.
 
-The schedule is plain arithmetic of the iteration: it holds no optimiser and no state, so a resumed run needs nothing but the iteration. It does not know the loop, which
-steps when ``iteration % accumulate == 0`` (the very first iteration included) and updates the average after each step.
+The schedule is plain arithmetic of the iteration: it holds no optimiser and no state, so a resumed run needs nothing
+but the iteration. The loop is not known here: it steps when ``iteration % accumulate == 0``, the very first iteration
+included, and updates the average after each step.
 """
 
 import copy
@@ -19,9 +20,9 @@ _GROUPS = ("scales", "weights", "biases")
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Sort every parameter into three groups, in this order, which the learning rates of ``Rates`` follow.
+    """Sort every parameter into three groups, in the order that the learning rates of ``Rates`` follow.
 
-    "scales": BatchNorm weights and implicit vectors, no decay. "weights": convolution weights, which alone decay. "biases": all biases, no decay.
+    "scales": BatchNorm weights and implicit vectors. "weights": convolution weights, which alone decay. "biases".
     """
     members: dict[str, list[nn.Parameter]] = {name: [] for name in _GROUPS}
     for module in network.modules():
@@ -58,9 +59,10 @@ class Rates:
 
 
 class Schedule:
-    """One cosine per epoch from the learning rate to its final fraction, after a linear warm-up per iteration.
+    """A cosine over the epochs from the learning rate to its final fraction, after a linear warm-up per iteration.
 
-    During warm-up the biases come down from a higher rate, all else rises from 0, and accumulation grows from one batch to the nominal one.
+    During warm-up the biases come down from a higher rate, all else rises from 0, and accumulation grows from one batch
+    to the nominal one.
     """
 
     def __init__(self, options: Optimizer, *, epochs: int, batches_per_epoch: int, batch_size: int) -> None:
@@ -72,7 +74,7 @@ class Schedule:
         self.warmup_iterations = max(round(options.warmup_epochs * batches_per_epoch), options.warmup_min_iterations)
 
     def factor(self, epoch: int) -> float:
-        """Return the fraction of the learning rate that holds in ``epoch``: 1 in the first; the final fraction would be reached after the last."""
+        """Return the fraction of the learning rate in ``epoch``: 1 in the first, the final one just after the last."""
         return (1 - math.cos(math.pi * epoch / self.epochs)) / 2 * (self.options.final_factor - 1) + 1
 
     def at(self, iteration: int) -> Rates:
@@ -90,9 +92,10 @@ class Schedule:
 
 
 class Ema(Generic[_NetworkT]):
-    """Exponential moving average of a network's whole floating-point state, BatchNorm statistics included; it is what is evaluated and released.
+    """Exponential moving average of a network's floating-point state, BatchNorm statistics included.
 
-    The decay grows with the number of updates, ``decay * (1 - exp(-updates / tau))``, so that the first weights are soon forgotten. Integer state is copied.
+    It is what is evaluated and released. The decay grows with the number of updates, ``decay * (1 - exp(-updates /
+    tau))``, so that the first weights are soon forgotten. Integer state is copied.
     """
 
     def __init__(self, network: _NetworkT, *, decay: float, tau: float) -> None:
@@ -113,14 +116,14 @@ class Ema(Generic[_NetworkT]):
         change = 1 - self.decay_at(self.updates)
         current = network.state_dict()
         averages: list[Tensor] = []
-        targets: list[Tensor] = []
+        values: list[Tensor] = []
         for name, average in self.network.state_dict().items():
             if average.is_floating_point():
                 averages.append(average)
-                targets.append(current[name])
+                values.append(current[name])
             else:
                 average.copy_(current[name])
-        torch._foreach_lerp_(averages, targets, change)  # one kernel a chunk instead of one a tensor
+        torch._foreach_lerp_(averages, values, change)  # a few kernels, not one a tensor
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -130,7 +133,7 @@ class Ema(Generic[_NetworkT]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"network": self.network.state_dict(), "updates": self.updates}
+        return {"network": self.state, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict()`` of an earlier run."""

@@ -1,4 +1,4 @@
-"""Which prediction cells are trained towards which target: candidate search, SimOTA and the lead-guided pair of assignments."""
+"""Which prediction cells are trained towards which target: candidates, SimOTA, lead-guided assignment."""
 
 from training.assign.candidates import COARSE_REACH, FINE_REACH, Cells, Pyramid, find_candidates
 from training.assign.lead import assign_lead_guided

@@ -44,7 +44,8 @@ def simota(candidates: Cells, rows: Tensor, *, boxes: Tensor, targets: Tensor, l
     iou = box_iou(targets[:, None, 2:], boxes[pairs.candidate]).where(pairs.valid, 0)
     cost = _classification_cost(rows, targets[:, 1].long(), pairs.candidate) - _IOU_WEIGHT * (iou + 1e-8).log()
     cost = cost.where(pairs.valid, torch.inf)
-    return _resolve(candidates, pairs, cost, _cheapest(cost, pairs.valid, _dynamic_k(iou, limit)))
+    taken = _cheapest(cost, pairs.valid, k=_dynamic_k(iou, limit))
+    return _resolve(candidates, pairs, cost=cost, taken=taken)
 
 
 def _pair(candidate_image: Tensor, target_image: Tensor) -> _Pairs:
@@ -71,7 +72,7 @@ def _dynamic_k(iou: Tensor, limit: int) -> Tensor:
     return best.sum(dim=1).long().clamp(min=1, max=best.shape[1])  # (M,)
 
 
-def _cheapest(cost: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+def _cheapest(cost: Tensor, valid: Tensor, *, k: Tensor) -> Tensor:
     """Mark the ``k`` lowest valid costs of each row: (M, W) bool."""
     bound = cost.topk(int(k.max()), dim=1, largest=False).values.gather(1, k[:, None] - 1)  # (M, 1)
     taken = (cost <= bound) & valid
@@ -90,7 +91,7 @@ def _settle(cost: Tensor, k: int) -> Tensor:
     return cost.cpu().topk(k, largest=False).indices.to(cost.device)
 
 
-def _resolve(candidates: Cells, pairs: _Pairs, cost: Tensor, taken: Tensor) -> Cells:
+def _resolve(candidates: Cells, pairs: _Pairs, *, cost: Tensor, taken: Tensor) -> Cells:
     """Give a candidate that several targets took to the target of its image for which it costs least."""
     count, index = len(candidates.target), pairs.candidate.flatten()
     takers = torch.zeros(count, dtype=torch.int64, device=cost.device).scatter_add_(0, index, taken.flatten().long())
