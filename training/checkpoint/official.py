@@ -56,25 +56,34 @@ def import_official(
         network = recognise(tensors, _candidates(weights, variant), num_classes=num_classes, form=form)
     except CheckpointError as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
-    name, official = network.variant.name, network.official_keys()
-    empty = network.state_dict()
-    state = {
-        ours: tensors[theirs].to(empty[ours].dtype) if theirs in tensors else torch.zeros((), dtype=torch.int64)
-        for ours, theirs in official.items()
-    }
+    official = network.official_keys().values()
     report = ImportReport(
-        variant=name,
+        variant=network.variant.name,
         form=form,
         num_classes=num_classes,
         fused=fused,
-        taken=sum(theirs in tensors for theirs in official.values()),
-        missing=tuple(theirs for theirs in official.values() if theirs not in tensors),
-        unexpected=tuple(sorted(set(tensors) - set(official.values()))),
+        taken=sum(key in tensors for key in official),
+        missing=tuple(key for key in official if key not in tensors),
+        unexpected=tuple(sorted(set(tensors) - set(official))),
         skipped=tuple(key for key in weights.tensors if fused and key.endswith(".implicit")),
     )
-    names = _class_names(class_names or weights.class_names, num_classes, path)
-    origin = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return Checkpoint(variant=name, form=form, class_names=names, state=state, extra={"origin": origin}), report
+    checkpoint = Checkpoint(
+        variant=network.variant.name,
+        form=form,
+        class_names=_class_names(class_names or weights.class_names, num_classes, path),
+        state=_state(network, tensors),
+        extra={"origin": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}},
+    )
+    return checkpoint, report
+
+
+def _state(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put official tensors under our names, in our types; a counter that the file lacks starts at 0."""
+    types = {key: tensor.dtype for key, tensor in network.state_dict().items()}
+    return {
+        ours: tensors[theirs].to(types[ours]) if theirs in tensors else torch.zeros((), dtype=types[ours])
+        for ours, theirs in network.official_keys().items()
+    }
 
 
 def _classes_and_form(tensors: Mapping[str, Tensor], path: Path) -> tuple[int, Form]:

@@ -27,7 +27,7 @@ class Global:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        return ascii(f"{self.module}.{self.name}"[:80])  # it ends up in messages
 
 
 @dataclass(slots=True)

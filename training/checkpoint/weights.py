@@ -4,8 +4,10 @@ A pickled model is walked as inert records, as ``state_dict`` would walk the liv
 (``archive.py``). This module does not know which names a network needs (``official.py``).
 """
 
+import itertools
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -16,8 +18,11 @@ from training.checkpoint.archive import TensorRecord, TorchArchive
 from training.checkpoint.format import FORMAT, CheckpointError
 from training.checkpoint.pickle_reader import Instance
 
-_MAX_MODULES = 20_000  # the largest network has 3,000
+# A small file can describe endless trees by naming the same parts again; the largest network has 3,000 modules.
+_MAX_MODULES = 20_000
+_MAX_TENSORS = 20_000
 _MAX_DEPTH = 32
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{0,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +37,17 @@ class NamedWeights:
 def read_weights(path: Path) -> NamedWeights:
     """Read the weights in ``path``. Raises CheckpointError."""
     if path.suffix == ".safetensors":
-        return NamedWeights(_without_prefix(_read_safetensors(path)))
+        return _named(_read_safetensors(path), path)
     with TorchArchive(path) as archive:
         found = _model_in(archive.tree(), path)
         if isinstance(found, dict):
-            return NamedWeights(_without_prefix(archive.tensors(found)))
-        modules = list(_walk(found, "", 0, path))
-        records = {name: record for prefix, module in modules for name, record in _own_tensors(module, prefix)}
-        return NamedWeights(
-            _without_prefix(archive.tensors(records)),
-            _names(found.state.get("names")),
-            frozenset(m.kind.name for _, m in modules if m.kind.module == "torch.nn.modules.activation"),
-        )
+            return _named(archive.tensors(found), path)
+        modules = _walk(found, path)
+        pairs = (pair for prefix, module in modules for pair in _own_tensors(module, prefix))
+        records = dict(itertools.islice(pairs, _MAX_TENSORS))
+        weights = _named(archive.tensors(records), path)
+        activations = {m.kind.name for _, m in modules if m.kind.module == "torch.nn.modules.activation"}
+        return replace(weights, class_names=_names(found.state.get("names")), activations=frozenset(activations))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -73,24 +77,19 @@ def _model_in(tree: object, path: Path) -> Instance | dict[str, TensorRecord]:
     raise CheckpointError(f"{path}: holds no model and no state_dict")
 
 
-def _walk(module: Instance, prefix: str, depth: int, path: Path) -> Iterator[tuple[str, Instance]]:
-    """Yield each module with the prefix of its tensors' names. A hostile file can nest them without end."""
-    if depth > _MAX_DEPTH:
-        raise CheckpointError(f"{path}: refused: its modules are nested too deeply")
-    pending, count = [(prefix, module, depth)], 0
+def _walk(root: Instance, path: Path) -> list[tuple[str, Instance]]:
+    """Return each module with the prefix of its tensors' names. A hostile file can nest and share them without end."""
+    found, pending = [], [("", root, 0)]
     while pending:
         prefix, module, depth = pending.pop()
-        yield prefix, module
-        count += 1
-        children = module.state.get("_modules")
-        if depth >= _MAX_DEPTH or count > _MAX_MODULES:
+        found.append((prefix, module))
+        if depth > _MAX_DEPTH or len(found) > _MAX_MODULES:
             raise CheckpointError(f"{path}: refused: more modules than any network has")
-        if isinstance(children, dict):
-            pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items() if _is_module(child)]
-
-
-def _is_module(value: object) -> bool:
-    return isinstance(value, Instance)
+        children = module.state.get("_modules")
+        for name, child in children.items() if isinstance(children, dict) else ():
+            if isinstance(child, Instance) and isinstance(name, str) and _NAME.fullmatch(prefix + name):
+                pending.append((f"{prefix}{name}.", child, depth + 1))
+    return found
 
 
 def _own_tensors(module: Instance, prefix: str) -> Iterator[tuple[str, TensorRecord]]:
@@ -100,7 +99,7 @@ def _own_tensors(module: Instance, prefix: str) -> Iterator[tuple[str, TensorRec
     for kind in ("_parameters", "_buffers"):
         table = module.state.get(kind)
         for name, record in table.items() if isinstance(table, dict) else ():
-            if isinstance(record, TensorRecord) and name not in hidden:
+            if isinstance(record, TensorRecord) and isinstance(name, str) and name not in hidden:
                 yield f"{prefix}{name}", record
 
 
@@ -113,8 +112,9 @@ def _names(value: object) -> tuple[str, ...] | None:
     return names if len(names) == len(items) else None
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the ``module.`` that DistributedDataParallel puts before every name."""
-    if tensors and all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+def _named(tensors: dict[str, Tensor], path: Path) -> NamedWeights:
+    """Check the names, which end up in messages, and drop the ``module.`` of DistributedDataParallel before them."""
+    if strange := [name for name in tensors if not _NAME.fullmatch(name)]:
+        raise CheckpointError(f"{path}: refused: a tensor is called {strange[0][:50]!r}")
+    prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
+    return NamedWeights({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})

@@ -198,6 +198,27 @@ def test_names_must_count_as_many_as_the_classes(tmp_path: Path) -> None:
         import_official(tmp_path / "x.pt", class_names=("a",))
 
 
+def test_trees_without_end_are_refused(official_classes: Any, tmp_path: Path) -> None:
+    module = official_classes[0]()
+    for _ in range(20):
+        parent = official_classes[0]()
+        parent._modules.update({"a": module, "b": module})
+        module = parent
+    torch.save({"model": module}, tmp_path / "wide.pt")
+    with pytest.raises(CheckpointError, match="more modules than any network"):
+        import_official(tmp_path / "wide.pt")
+    module._modules["a"] = module
+    torch.save({"model": module}, tmp_path / "cyclic.pt")
+    with pytest.raises(CheckpointError, match="more modules than any network"):
+        import_official(tmp_path / "cyclic.pt")
+
+
+def test_names_that_would_garble_messages_are_refused(tmp_path: Path) -> None:
+    torch.save({"\x1b[2J": torch.ones(1)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"is called '.x1b\[2J'"):
+        import_official(tmp_path / "x.pt")
+
+
 def test_our_own_checkpoint_is_recognised(tmp_path: Path) -> None:
     torch.save({"format": "yolov7-service checkpoint"}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="needs no import"):
