@@ -11,6 +11,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from training.nets.graph import Network
 from training.nets.head import TrainingHead, cell_table, decode_boxes, flatten_levels
@@ -65,7 +66,7 @@ class DeployModel(nn.Module):
         if self.network.num_classes == 1:
             scores, predictions = logits[..., 4].sigmoid().topk(self.max_candidates)
             classes = torch.zeros_like(predictions)
-            boxes = decode_boxes(_rows(logits, predictions)[..., :4], cells[predictions])
+            boxes = decode_boxes(_rows(logits, predictions)[..., :4], embedding(predictions, cells))  # a plain Gather
         else:
             boxes, scores, classes, predictions = self._best_pairs(logits, cells)
         half = boxes[..., 2:] / 2
@@ -82,8 +83,8 @@ class DeployModel(nn.Module):
         rows = _rows(logits, predictions)  # (B, K, 5+C)
         pairs = rows[..., 4:5].sigmoid() * rows[..., 5:].sigmoid()  # (B, K, C)
         scores, pair = pairs.flatten(1).topk(self.max_candidates)
-        row = torch.div(pair, self.network.num_classes, rounding_mode="trunc")
-        boxes = decode_boxes(rows[..., :4], cells[predictions])
+        row = pair // self.network.num_classes
+        boxes = decode_boxes(rows[..., :4], embedding(predictions, cells))  # (B, K, 4)
         return _rows(boxes, row), scores, pair - row * self.network.num_classes, predictions.gather(1, row)
 
 
