@@ -95,7 +95,7 @@ def test_candidates_are_matched_by_prediction() -> None:
 def test_a_tie_at_the_last_place_is_no_difference_but_a_lost_candidate_is() -> None:
     assert compare(candidates([0.9, 0.5], [1, 2]), candidates([0.9, 0.5], [1, 3])).unmatched == 0
     assert compare(candidates([0.9, 0.5], [1, 2]), candidates([0.5, 0.4], [2, 3])).unmatched == 1
-    assert compare(candidates([0.9, 0.5], [1, 2]), candidates([0.9, 0.5], [3, 4])).unmatched == 2
+    assert compare(candidates([1e-4, 1e-5], [1, 2]), candidates([1e-4, 1e-5], [3, 4])).unmatched == 2
 
 
 def test_scores_below_the_floor_do_not_count() -> None:
