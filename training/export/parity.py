@@ -18,8 +18,8 @@ from service.vision.spec import generate_image
 from training.export.session import Answers, ExportError
 from training.nets import DeployModel
 
-# Float32 in another order of summation: up to 6e-5 of a box that may be 3,000 px wide. Seen with trained weights: 6e-5 px
-# and 4e-7; with random ones, which amplify noise: 0.01 px and 7e-6.
+# Float32 in another order of summation: up to 6e-5 of a box that may be 3,000 px wide. Seen with trained weights:
+# 6e-5 px and 4e-7; with random ones, which amplify noise: 0.01 px and 7e-6.
 BOX_TOLERANCE_PX = 0.25
 SCORE_TOLERANCE = 2e-4
 # What storing FP16 costs is told for candidates that somebody may want to see.
