@@ -20,7 +20,7 @@ from training.boxes import complete_iou
 from training.config import Loss
 
 # How much each level's objectness counts: fine levels have many cells and few positives.
-_BALANCE = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}
+_BALANCE_3, _BALANCE_OTHER = (4.0, 1.0, 0.4), (4.0, 1.0, 0.25, 0.06, 0.02)
 _FOCAL_ALPHA = 0.25
 
 
@@ -101,7 +101,7 @@ class Criterion(nn.Module):
         total = overlap.new_zeros(())
         positions = positives.position.split_with_sizes(positives.per_level, dim=1)
         overlaps = overlap.split_with_sizes(positives.per_level)
-        balances = _BALANCE[len(outputs)]
+        balances = _BALANCE_3 if len(outputs) == 3 else _BALANCE_OTHER[: len(outputs)]
         for output, balance, position, value in zip(outputs, balances, positions, overlaps, strict=True):
             logits = output[..., 4].float()
             wanted = _last_owner(value, position, shape=logits.shape)
