@@ -221,6 +221,7 @@ _NUMPY = [
 _REBUILD: Rebuild = {
     Global("torch._utils", "_rebuild_tensor_v2"): _tensor_record,
     Global("torch._utils", "_rebuild_parameter"): _first_tensor,
+    Global("torch._utils", "_rebuild_parameter_with_state"): _first_tensor,
     Global("collections", "OrderedDict"): _ordered,
     Global("__builtin__", "set"): _set,
     Global("builtins", "set"): _set,

@@ -22,8 +22,8 @@ class CardFacts:
     commit: str = ""  # of the trainer
     hours: float | None = None  # of training
     hardware: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    average_precision: Mapping[str, float] = field(default_factory=dict)  # 0..1, by class; "all" is the mean
+    settings: Mapping[str, object] = field(default_factory=dict)
+    average_precision: Mapping[str, float] = field(default_factory=dict)  # 0..1, by name: AP, AP50, AP Car
     protocol: str = ""  # how it was measured
     limits: Sequence[str] = ()
 
@@ -70,7 +70,7 @@ def render_card(model: CardModel, facts: CardFacts) -> str:
                 ("trainer's commit", f"`{facts.commit}`" if facts.commit else UNKNOWN),
                 ("duration", f"{facts.hours:.1f} h" if facts.hours is not None else UNKNOWN),
                 ("hardware", facts.hardware or UNKNOWN),
-                *facts.settings.items(),
+                *((key, str(value)) for key, value in facts.settings.items()),
             ],
         ),
         "## Accuracy",
@@ -87,7 +87,7 @@ def _accuracy(facts: CardFacts) -> str:
     if not facts.average_precision:
         return UNKNOWN.capitalize() + "."
     rows = [(name, f"{100 * value:.1f}") for name, value in facts.average_precision.items()]
-    return f"{facts.protocol or 'Protocol ' + UNKNOWN}.\n\n{_table(('class', 'AP'), rows)}"
+    return f"{facts.protocol or 'Protocol ' + UNKNOWN}.\n\n{_table(('measure', 'points'), rows)}"
 
 
 def _table(head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:

@@ -79,7 +79,9 @@ def test_what_torch_saves_is_read_as_torch_reads_it(tmp_path: Path) -> None:
         "scalar": torch.tensor(5),
         "flag": torch.tensor([True, False]),
         "parameter": torch.nn.Parameter(base),
+        "parameter with attributes": torch.nn.Parameter(base),
     }
+    saved["parameter with attributes"].note = "x"  # type: ignore[attr-defined]
     torch.save(saved, tmp_path / "x.pt")
     found = read(tmp_path / "x.pt")
     assert found.keys() == saved.keys()

@@ -64,7 +64,9 @@ def checkpoint(small: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Published:
     """The small network, exported by the one function that users call."""
     repository = tmp_path_factory.mktemp("published") / "model_repository"
-    facts = CardFacts(data="Some photos", average_precision={"all": 0.5, "Ambulance": 0.25}, limits=("Daylight only.",))
+    facts = CardFacts(
+        data="Some photos", average_precision={"AP": 0.5, "AP Ambulance": 0.25}, limits=("Daylight only.",)
+    )
     report = export_checkpoint(
         checkpoint, name="small", repository=repository, shapes=SHAPES, max_candidates=CANDIDATES, facts=facts
     )

@@ -34,7 +34,7 @@ def test_the_spec_describes_the_file(published) -> None:
     assert spec.input_shapes == ((64, 96), (96, 64))
     assert spec.sha256 == hashlib.sha256(published.report.onnx.path.read_bytes()).hexdigest()
     assert text == (published.repository / "small" / "1" / "spec.json").read_text()
-    assert spec.average_precision == {"all": 0.5, "Ambulance": 0.25}
+    assert spec.average_precision == {"AP": 0.5, "AP Ambulance": 0.25}
     assert spec.origin["data"] == "Some photos"
 
 
@@ -68,7 +68,7 @@ def test_the_card_tells_facts_and_gaps(published) -> None:
     assert "| licence of the data | not recorded |" in card
     assert "| epochs | 12 |" in card
     assert "| taken after epoch | 4 |" in card
-    assert "| Ambulance | 25.0 |" in card
+    assert "| AP Ambulance | 25.0 |" in card
     assert "Bus \\| Coach" in card
     assert "- Daylight only." in card
 
