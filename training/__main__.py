@@ -1,10 +1,11 @@
-"""The command ``yolov7-training``: describe, train, evaluate, import, export. Parses and prints; the work is done elsewhere."""
+"""The command ``yolov7-training``: describe, train, evaluate, import, export. Parses and prints; others do the work."""
 
 import argparse
 import json
 import logging
 import sys
 import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,39 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from training.checkpoint import CheckpointError, load_network
-from training.checkpoint.download import download
-from training.checkpoint.official import import_official
+from training.checkpoint import CheckpointError, ImportReport, import_official, load_network
+from training.checkpoint.download import OFFICIAL_FILES, OFFICIAL_URL, download
 from training.config import ConfigError, load_config
 from training.data import CocoDataset, DatasetError
-from training.evaluate import Evaluation, detect, score, torch_infer
+from training.evaluate import (
+    EndpointError,
+    Evaluation,
+    detect,
+    detect_endpoint,
+    max_candidates,
+    score,
+    torch_infer,
+)
+from training.export import ExportError, export_checkpoint
+from training.export.card import CardFacts
 from training.nets import VARIANTS, DeployModel
 from training.nets.describe import describe_variant
 from training.train import NonFiniteLoss, train
 
 _CONFIGS = Path(__file__).parent / "configs"
+_ERRORS = (CheckpointError, ConfigError, DatasetError, EndpointError, ExportError, NonFiniteLoss, OSError)
+_PROTOCOL = (
+    "Protocol served: letterbox to the input shapes, confidence 0.001, IoU 0.65, at most 300, multi-label; float32"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0 done, 1 the work failed with one clear line, 2 wrong arguments."""
+    """Run the command line; the exit status is 0, or 1 with one line on standard error, or 2 for wrong arguments."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         arguments.run(arguments)
-    except (CheckpointError, ConfigError, DatasetError, NonFiniteLoss) as exc:
+    except _ERRORS as exc:
         print(f"yolov7-training: {exc}", file=sys.stderr)
         return 1
     return 0
@@ -42,109 +56,178 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("describe", help="parameters and GFLOPs of the variants, beside the paper's")
-    command.add_argument("variant", nargs="?", choices=sorted(VARIANTS))
+    command.add_argument("variant", nargs="?", choices=VARIANTS)
     command.set_defaults(run=_describe)
 
-    command = commands.add_parser("train", help="train on a COCO-format set; resumes if the run folder holds a run")
-    command.add_argument(
-        "--config", type=Path, default=Path("small"), help="a recipe: a TOML file, or p5, tiny, small (default: small)"
-    )
+    command = commands.add_parser("train", help="train on a COCO-format set; goes on if the run folder holds a run")
+    recipes = ", ".join(sorted(path.stem for path in _CONFIGS.glob("*.toml")))
+    command.add_argument("--config", default="small", help=f"a TOML file, or one of {recipes} (default: small)")
     command.add_argument("--data", type=Path, required=True, help="folder with train.json, val.json and images/")
-    command.add_argument(
-        "--run", dest="folder", type=Path, required=True, help="folder of the run: results, checkpoints, curve"
-    )
-    command.add_argument(
-        "--weights", type=Path, help="checkpoint to start from: tensors of the same name and shape are taken"
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one key of the recipe, e.g. optimizer.learning_rate=0.005",
-    )
+    command.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
+    command.add_argument("--weights", type=Path, help="checkpoint to start from, whatever its classes")
+    override = "one key of the recipe, e.g. optimizer.learning_rate=0.005; may be repeated"
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=override)
     command.set_defaults(run=_train)
 
-    command = commands.add_parser("evaluate", help="AP of a checkpoint by the protocol that serves")
-    command.add_argument("checkpoint", type=Path)
+    command = commands.add_parser("evaluate", help="AP of a checkpoint, or of a model of a running service")
+    scored = command.add_mutually_exclusive_group(required=True)
+    scored.add_argument("checkpoint", type=Path, nargs="?")
+    scored.add_argument("--url", help="base URL of a running service")
+    command.add_argument("--model", default="vehicles", help="with --url: the model (default: vehicles)")
     command.add_argument("--data", type=Path, required=True, help="a COCO json; its images lie in images/ beside it")
-    command.add_argument(
-        "--shapes",
-        type=_shape,
-        nargs="+",
-        default=[(640, 640)],
-        metavar="HxW",
-        help="served input shapes (default: 640x640)",
-    )
+    _add_shapes(command)
     command.add_argument("--json", type=Path, help="also write the figures there")
     command.set_defaults(run=_evaluate)
 
+    command = commands.add_parser("export", help="publish a checkpoint into the model repository")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--name", required=True, help="name of the model")
+    command.add_argument("--repository", type=Path, default=Path("model_repository"))
+    _add_shapes(command)
+    command.add_argument("--max-candidates", type=int, default=1000, help="K, 1 to 3840 (default: 1000)")
+    command.add_argument("--data", type=Path, help="a COCO json: its AP goes into the model card and the spec")
+    command.add_argument("--card", type=Path, help="TOML of what only you know: data, licences, credit, limits ...")
+    command.set_defaults(run=_export)
+
     command = commands.add_parser("import", help="read an official YOLOv7 file, executing nothing in it")
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "file", type=Path, nargs="?", help="an official .pt, or a state_dict with official keys (.pt, .safetensors)"
-    )
-    source.add_argument(
-        "--download",
-        metavar="NAME",
-        help="fetch an official file first, e.g. yolov7-tiny (GPL-3.0 weights: your choice)",
-    )
-    command.add_argument(
-        "--variant", choices=sorted(VARIANTS), help="where shapes alone cannot tell (tiny or tiny-silu)"
-    )
-    command.add_argument("--out", type=Path, help="our checkpoint (default: FILE.checkpoint.pt in the working folder)")
+    source.add_argument("file", type=Path, nargs="?", help="official .pt, or state_dict with official keys")
+    source.add_argument("--download", choices=OFFICIAL_FILES, metavar="NAME", help="fetch it first: yolov7-tiny, ...")
+    command.add_argument("--url", default=OFFICIAL_URL, help="where --download looks")
+    command.add_argument("--variant", choices=VARIANTS, help="where shapes alone cannot tell (tiny or tiny-silu)")
+    command.add_argument("--out", type=Path, help="our checkpoint (default: FILE.checkpoint.pt in this folder)")
     command.set_defaults(run=_import)
     return parser
 
 
+def _add_shapes(command: argparse.ArgumentParser) -> None:
+    text = "input shapes in pixels, the first the default (default: 640x640)"
+    command.add_argument("--shapes", type=_shape, nargs="+", default=[(640, 640)], metavar="HxW", help=text)
+
+
 def _describe(arguments: argparse.Namespace) -> None:
-    table = Table(title="one multiply-accumulate = 2 FLOPs, convolutions and their biases, fused deploy graph")
-    rows = [describe_variant(VARIANTS[name]) for name in ([arguments.variant] if arguments.variant else VARIANTS)]
-    raise NotImplementedError(table, rows)
+    title = (
+        "fused deploy graphs, 1 multiply-accumulate = 2 FLOPs, biases counted (the paper's D6 is its training graph)"
+    )
+    table = Table("variant", "side", "parameters", "paper", "GFLOPs", "paper", "training parameters", title=title)
+    for name in [arguments.variant] if arguments.variant else VARIANTS:
+        size = describe_variant(VARIANTS[name])
+        paper, counted = size.variant.paper, size.as_in_paper
+        table.add_row(
+            name if paper.form == "deploy" else f"{name} ({paper.form})",
+            str(size.variant.image_size),
+            f"{counted.parameters:,}",
+            f"{paper.params_m} M",
+            f"{counted.gflops_with_bias:.3f}",
+            f"{paper.gflops}",
+            f"{size.training.parameters:,}",
+        )
+        if paper.form != "deploy":
+            deploy = size.deploy_fused
+            table.add_row(name, "", f"{deploy.parameters:,}", "", f"{deploy.gflops_with_bias:.3f}", "", "")
+    Console(width=120).print(table)
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    path = arguments.config if arguments.config.suffix else _CONFIGS / f"{arguments.config}.toml"
-    config = load_config(path, dict(_override(item) for item in arguments.set))
+    path = Path(arguments.config)
+    config = load_config(path if path.suffix else _CONFIGS / f"{path}.toml", dict(map(_override, arguments.set)))
     train_set = CocoDataset.open(arguments.data / "train.json")
     val_set = CocoDataset.open(arguments.data / "val.json")
     best = train(config, train_set, val_set=val_set, folder=arguments.folder, weights=arguments.weights)
-    Console().print(evaluation_table(best, f"best epoch of {arguments.folder}"))
+    _print_evaluation(best, f"best epoch of {arguments.folder}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    network, _ = load_network(arguments.checkpoint)
     dataset = CocoDataset.open(arguments.data)
-    evaluation = score(
-        dataset,
-        detect(torch_infer(DeployModel(network).eval(), torch.device("cpu")), dataset, shapes_hw=arguments.shapes),
-    )
-    Console().print(evaluation_table(evaluation, f"{arguments.checkpoint} on {arguments.data}"))
+    if arguments.url:
+        evaluation = score(dataset, detect_endpoint(arguments.url, arguments.model, dataset))
+    else:
+        evaluation = _score_checkpoint(arguments.checkpoint, dataset, arguments.shapes)
+    _print_evaluation(evaluation, f"{arguments.url or arguments.checkpoint} on {arguments.data}")
     if arguments.json:
         arguments.json.write_text(json.dumps(evaluation.to_dict(), indent=2))
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    facts = _card_facts(arguments.card) if arguments.card else CardFacts()
+    if arguments.data:
+        evaluation = _score_checkpoint(arguments.checkpoint, CocoDataset.open(arguments.data), arguments.shapes)
+        facts = replace(facts, protocol=_PROTOCOL, average_precision=_figures(evaluation))
+    report = export_checkpoint(
+        arguments.checkpoint,
+        name=arguments.name,
+        repository=arguments.repository,
+        shapes=arguments.shapes,
+        max_candidates=arguments.max_candidates,
+        facts=facts,
+    )
+    table = Table("input shape", "engine against torch", "batch against singles", title=f"published {report.folder}")
+    for found in report.parity:
+        table.add_row("x".join(map(str, found.shape_hw)), str(found.engine), str(found.batch))
+    Console(width=120).print(table)
+
+
 def _import(arguments: argparse.Namespace) -> None:
-    file = arguments.file or download(arguments.download, Path.cwd())
+    file = arguments.file or download(arguments.download, Path.cwd(), base_url=arguments.url)
     checkpoint, report = import_official(file, variant=arguments.variant)
     out = arguments.out or Path(f"{file.stem}.checkpoint.pt")
     checkpoint.save(out)
-    print(report)
+    _print_import(report)
     print(f"written: {out}")
 
 
-def evaluation_table(evaluation: Evaluation, title: str) -> Table:
-    """Return AP over all sizes and per class as a table, in points of 100."""
-    table = Table("class", "AP", "AP50", title=title)
-    table.add_row("all", f"{100 * evaluation.ap:.1f}", f"{100 * evaluation.ap50:.1f}")
+def _score_checkpoint(path: Path, dataset: CocoDataset, shapes_hw: list[tuple[int, int]]) -> Evaluation:
+    network, checkpoint = load_network(path)
+    if len(checkpoint.class_names) != len(dataset.class_names):
+        wrong = f"has {len(checkpoint.class_names)} classes, the data {len(dataset.class_names)}"
+        raise DatasetError(f"{path} {wrong}")
+    model = DeployModel(network, max_candidates(network, shapes_hw)).eval()
+    return score(dataset, detect(torch_infer(model, torch.device("cpu")), dataset, shapes_hw=shapes_hw))
+
+
+def _card_facts(path: Path) -> CardFacts:
+    table = tomllib.loads(path.read_text())
+    if unknown := set(table) - {field.name for field in fields(CardFacts)}:
+        raise ExportError(f"{path}: unknown key {min(unknown)!r}")
+    return CardFacts(**table)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    figures = {"AP": evaluation.ap, "AP50": evaluation.ap50, "AP75": evaluation.ap75}
     for name, scores in evaluation.per_class.items():
-        table.add_row(name, f"{100 * scores.ap:.1f}", f"{100 * scores.ap50:.1f}")
-    return table
+        figures |= {f"AP {name}": scores.ap, f"AP50 {name}": scores.ap50}
+    return {name: round(value, 4) for name, value in figures.items() if value == value}  # not NaN: no such object
+
+
+def _print_evaluation(evaluation: Evaluation, title: str) -> None:
+    table = Table("class", "AP", "AP50", title=title)
+    for name, ap, ap50 in [
+        ("all", evaluation.ap, evaluation.ap50),
+        *((name, scores.ap, scores.ap50) for name, scores in evaluation.per_class.items()),
+    ]:
+        table.add_row(name, f"{100 * ap:.2f}", f"{100 * ap50:.2f}")
+    Console().print(table)
+    print(
+        f"AP75 {100 * evaluation.ap75:.2f}  S {100 * evaluation.ap_small:.2f}  M {100 * evaluation.ap_medium:.2f}",
+        end="",
+    )
+    print(f"  L {100 * evaluation.ap_large:.2f}  AR {100 * evaluation.ar100:.2f}")
+
+
+def _print_import(report: ImportReport) -> None:
+    form = f"{report.form} form, {report.num_classes} classes{', fused' if report.fused else ''}"
+    print(f"{report.variant}: {form}; {report.taken} tensors taken")
+    for title, names in (("missing", report.missing), ("unexpected", report.unexpected), ("skipped", report.skipped)):
+        if names:
+            print(f"{title} ({len(names)}): {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}")
 
 
 def _shape(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH") from None
+    return height, width
 
 
 def _override(item: str) -> tuple[str, Any]:

@@ -76,7 +76,8 @@ class Config:
     epochs: int = 300
     batch_size: int = 32
     seed: int = 2
-    workers: int = 1
+    workers: int = 1  # processes that decode and augment
+    cache_gib: float = 2.0  # of decoded training images kept in memory
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: the GPU where there is one
     precision: Literal["fp32", "bf16"] = "bf16"
     evaluate_every: int = 1

@@ -36,8 +36,19 @@ def train(
     Raises NonFiniteLoss, CheckpointError.
     """
     torch.manual_seed(config.seed)
-    dataset = TrainDataset(train_set, config.augmentation, image_size=config.image_size, seed=config.seed)
-    loader = train_loader(dataset, batch_size=config.batch_size, workers=config.workers)
+    dataset = TrainDataset(
+        train_set,
+        config.augmentation,
+        image_size=config.image_size,
+        seed=config.seed,
+        cache_bytes=int(config.cache_gib * 2**30),
+    )
+    loader = train_loader(
+        dataset,
+        config.batch_size,
+        workers=config.workers,
+        pin_memory=config.device != "cpu" and torch.cuda.is_available(),
+    )
     run = start(config, train_set.class_names, folder, batches=len(loader), weights=weights)
     criterion = _criterion(run.network, config).to(run.device)
     while run.epoch < config.epochs:
