@@ -6,6 +6,7 @@ Raises ValueError for what cannot be read; image.py says what that means to a ca
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import simplejpeg
@@ -40,7 +41,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     frame = exif = b""
     progressive = False
     scans = 0
-    for marker, body in _segments(data):
+    for marker, start, end in _segments(data):
+        body = data[start + 4 : end]
         if marker == _START_OF_SCAN:
             scans += 1
             if scans > MAX_SCANS:
@@ -62,8 +64,8 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB as stored.
 
     What libjpeg warns of is an error, since a truncated file would otherwise come back half grey. One warning is not:
-    bytes that some cameras leave before a marker, which it skips. (The same may be said of a scan that was damaged:
-    libjpeg tells only its last warning. Every viewer shows such pictures.)
+    bytes that some cameras leave before a marker. (The same may be said of a scan that was damaged: libjpeg tells only
+    its last warning. Every viewer shows such pictures.)
     """
     # The buffer holds libjpeg to the size that was read above and checked: a larger picture is refused.
     buffer = np.empty((header.height, header.width, 3), np.uint8)
@@ -72,16 +74,23 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
     except ValueError as error:
         if "extraneous bytes" not in str(error):
             raise
-        pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer, strict=False)
+        pixels = simplejpeg.decode_jpeg(_tidy(data), "RGB", buffer=buffer, strict=False)
     return pixels
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers and their bodies in file order up to the end of the image; what lies between them is passed over."""
+def _tidy(data: bytes) -> bytes:
+    """Without what lies between the segments of the header: there simplejpeg never forgives it."""
+    header = list(takewhile(lambda segment: segment[0] != _START_OF_SCAN, _segments(data)))
+    scan = data.index(bytes([0xFF, _START_OF_SCAN]), header[-1][2])
+    return b"".join([data[:2], *(data[start:end] for _, start, end in header), data[scan:]])
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment up to the end of the image; what lies between them is passed over."""
     position = 2
     while match := _MARKER.search(data, position):
-        marker, start = data[match.end() - 1], match.end()
+        start, marker = match.start(), data[match.end() - 1]
         if marker == _END_OF_IMAGE:
             return
-        position = start + int.from_bytes(data[start : start + 2], "big")
-        yield marker, data[start + 2 : position]
+        position = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        yield marker, start, position

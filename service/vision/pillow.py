@@ -4,14 +4,17 @@ Pillow's classes are called directly, so only these formats can ever be tried, a
 stays out of the way. Raises whatever Pillow raises; image.py says what that means to a caller.
 """
 
+import ctypes
+import logging
 import threading
 import warnings
+from functools import cache
 from io import BytesIO
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base
 from PIL.GifImagePlugin import GifImageFile
@@ -25,6 +28,8 @@ from service.vision.orientation import UPRIGHT, read_orientation, turn_upright
 
 GREY = 114
 """What shows through transparent pixels: the grey of the letterbox."""
+
+_WHITE_IS_ZERO = 0
 
 _CLASSES: dict[str, type[ImageFile]] = {
     "BMP": BmpImageFile,
@@ -70,6 +75,8 @@ SILENCE = _Silence()
 
 def open_image(data: bytes, kind: str) -> ImageFile:
     """The first frame, its header read and its pixels not. Call within SILENCE."""
+    if kind == "TIFF":
+        _hush_tiff()
     return _CLASSES[kind](BytesIO(data))
 
 
@@ -101,6 +108,16 @@ def to_rgb(image: ImageFile) -> NDArray[np.uint8]:
     return pixels if isinstance(image, TiffImageFile) else turn_upright(pixels, _orientation(image))
 
 
+@cache
+def _hush_tiff() -> None:
+    """Once per process: a damaged TIFF writes thousands of lines to stderr, from C and past all logging."""
+    logging.getLogger(TiffImagePlugin.__name__).setLevel(logging.CRITICAL)
+    # Found through the extension in the libtiff it is linked to; a Pillow without libtiff has none to hush.
+    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+    if set_handler is not None:
+        set_handler(None)
+
+
 def _orientation(image: ImageFile) -> int:
     if isinstance(image, TiffImageFile):
         tag = image.tag_v2.get(Base.Orientation)
@@ -109,6 +126,16 @@ def _orientation(image: ImageFile) -> int:
 
 
 def _grey16_to_rgb(image: ImageFile) -> NDArray[np.uint8]:
+    """Grey of 16 bits; in a TIFF also of 12, or with white as zero."""
+    samples = np.asarray(image)
+    grey = samples
+    bits = 16
+    if isinstance(image, TiffImageFile):
+        (bits,) = image.tag_v2[Base.BitsPerSample]
+        if image.tag_v2.get(Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            grey = (1 << bits) - 1 - samples
     # The high byte, as Pillow takes it from 16-bit RGB: the same picture in both forms comes out the same.
-    grey = (np.asarray(image) >> 8).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    pixels = np.repeat((grey >> (bits - 8)).astype(np.uint8)[..., None], 3, axis=2)
+    if "transparency" in image.info:
+        pixels[samples == image.info["transparency"]] = GREY
+    return pixels

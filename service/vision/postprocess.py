@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.vision.boxes import area
 from service.vision.detections import Candidates, Detections
 from service.vision.letterbox import Letterbox
 from service.vision.nms import nms
@@ -41,8 +42,9 @@ def postprocess(candidates: Candidates, letterbox: Letterbox, options: Postproce
     """Threshold, best class, class filter, NMS, and back to the upright original; best first.
 
     candidates: rows in any order, boxes in pixels of the network's input as `letterbox` laid the picture into it.
-    NMS runs in the network's frame, before boxes are clipped to the picture. With multi_label off, the best class of a
-    prediction is found before the class filter: asking for cars does not turn trucks into cars.
+    NMS runs in the network's frame, before boxes are clipped to the picture; those wholly outside it are dropped then.
+    With multi_label off, the best class of a prediction is found before the class filter: asking for cars does not turn
+    trucks into cars.
     """
     order = np.argsort(-candidates.scores, kind="stable")
     if not options.multi_label:
@@ -56,7 +58,10 @@ def postprocess(candidates: Candidates, letterbox: Letterbox, options: Postproce
         classes=None if options.class_agnostic else classes,
         limit=options.max_detections,
     )
-    return Detections(letterbox.to_image(boxes[kept]), scores[kept], classes[kept])
+    clipped = letterbox.to_image(boxes[kept])
+    # Clipping leaves nothing of what lies wholly in the grey; comparing drops a nan as well.
+    seen = area(clipped) > 0
+    return Detections(clipped[seen], scores[kept][seen], classes[kept][seen])
 
 
 def _first_of_each(predictions: NDArray[np.int32]) -> NDArray[np.int64]:
