@@ -42,7 +42,8 @@ _PROTOCOL = (
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0, or 1 with one line on standard error, or 2 for wrong arguments."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("training").setLevel(logging.INFO)
     try:
         arguments.run(arguments)
     except _ERRORS as exc:

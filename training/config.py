@@ -1,7 +1,8 @@
 """What a training run is made of, as frozen values read from TOML.
 
-A default lives here and nowhere else; a recipe in ``configs/*.toml`` states only what differs from the paper's P5 recipe. Unknown keys and wrong types fail with
-one clear line. The resolved configuration is saved in the run folder and in every checkpoint. This module knows nothing of torch.
+A default lives here and nowhere else; a recipe in ``configs/*.toml`` states only what differs from the paper's P5
+recipe. Unknown keys and wrong types fail with one clear line. The resolved configuration is saved in the run folder and
+in every checkpoint. This module knows nothing of torch.
 """
 
 import dataclasses

@@ -39,7 +39,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     ema: dict[str, Tensor] | None = None  # averaged weights: what is evaluated and exported
     optimizer: dict[str, Any] | None = None  # Optimizer.state_dict()
-    epoch: int = -1  # last finished epoch; -1 = none
+    epoch: int = 0  # epochs completed
     iteration: int = 0
     config: dict[str, Any] = field(default_factory=dict)  # config.config_to_dict
     metrics: dict[str, float] = field(default_factory=dict)

@@ -4,7 +4,6 @@ A pickled model is walked as inert records, as ``state_dict`` would walk the liv
 (``archive.py``). This module does not know which names a network needs (``official.py``).
 """
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,8 +19,8 @@ from training.checkpoint.pickle_reader import Instance
 
 # A small file can describe endless trees by naming the same parts again; the largest network has 3,000 modules.
 _MAX_MODULES = 20_000
-_MAX_TENSORS = 20_000
 _MAX_DEPTH = 32
+_MAX_OWN_TENSORS = 100
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{0,200}")
 
 
@@ -43,8 +42,7 @@ def read_weights(path: Path) -> NamedWeights:
         if isinstance(found, dict):
             return _named(archive.tensors(found), path)
         modules = _walk(found, path)
-        pairs = (pair for prefix, module in modules for pair in _own_tensors(module, prefix))
-        records = dict(itertools.islice(pairs, _MAX_TENSORS))
+        records = {name: record for prefix, module in modules for name, record in _own_tensors(module, prefix)}
         weights = _named(archive.tensors(records), path)
         activations = {m.kind.name for _, m in modules if m.kind.module == "torch.nn.modules.activation"}
         return replace(weights, class_names=_names(found.state.get("names")), activations=frozenset(activations))
@@ -83,7 +81,7 @@ def _walk(root: Instance, path: Path) -> list[tuple[str, Instance]]:
     while pending:
         prefix, module, depth = pending.pop()
         found.append((prefix, module))
-        if depth > _MAX_DEPTH or len(found) > _MAX_MODULES:
+        if depth > _MAX_DEPTH or len(found) + len(pending) > _MAX_MODULES:
             raise CheckpointError(f"{path}: refused: more modules than any network has")
         children = module.state.get("_modules")
         for name, child in children.items() if isinstance(children, dict) else ():
@@ -98,7 +96,7 @@ def _own_tensors(module: Instance, prefix: str) -> Iterator[tuple[str, TensorRec
     hidden = transient if isinstance(transient, set) else ()
     for kind in ("_parameters", "_buffers"):
         table = module.state.get(kind)
-        for name, record in table.items() if isinstance(table, dict) else ():
+        for name, record in table.items() if isinstance(table, dict) and len(table) <= _MAX_OWN_TENSORS else ():
             if isinstance(record, TensorRecord) and isinstance(name, str) and name not in hidden:
                 yield f"{prefix}{name}", record
 

@@ -132,8 +132,8 @@ def _with_settings(facts: CardFacts, checkpoint: Checkpoint) -> CardFacts:
         for key in ("image_size", "epochs", "batch_size", "seed")
         if key in checkpoint.config
     }
-    if checkpoint.epoch >= 0:
-        recipe["taken after epoch"] = str(checkpoint.epoch + 1)
+    if checkpoint.epoch:
+        recipe["taken after epoch"] = str(checkpoint.epoch)
     return replace(facts, settings={**recipe, **facts.settings})
 
 
