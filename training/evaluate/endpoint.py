@@ -26,7 +26,7 @@ class EndpointError(RuntimeError):
 
 
 def detect_endpoint(url: str, model: str, dataset: CocoDataset) -> Iterator[tuple[int, Detections]]:
-    """Yield (image id, detections in original pixels) of ``POST url/v1/detect``, image by image. Raises EndpointError."""
+    """Yield (image id, detections in original pixels) of ``POST url/v1/detect``, one by one. Raises EndpointError."""
     options = {
         "model": model,
         "confidence": SERVED_EVALUATION.confidence,
