@@ -75,8 +75,8 @@ def _detect(settings: Settings, arguments: Namespace) -> None:
 async def _detect_once(settings: Settings, data: bytes, options: DetectOptions) -> tuple[ModelSpec, Detected]:
     name = options.model or settings.default_model
     service = Service(settings, [name])
-    await service.start()
     try:
+        await service.start()
         spec = service.models.resolve()
         chosen = resolve_options(options, spec)
         deadline = time.monotonic() + DETECT_TIMEOUT_S

@@ -37,8 +37,8 @@ class Tolerance:
     score: float
 
 
-# Known answers come from ONNX Runtime in f32. A trained YOLOv7-tiny differed from them by less than 0.0001 of score in
-# f32, and by 0.004 of score and 0.995 of overlap at worst in bf16.
+# Known answers come from ONNX Runtime in f32, where a half-trained YOLOv7-tiny differed by less than 0.0001 of score.
+# bf16 against f32, 600 candidates of 60 generated pictures: 0.005 of score and 0.995 of overlap at worst.
 TOLERANCES = {"f32": Tolerance(iou=0.99, score=0.002), "bf16": Tolerance(iou=0.95, score=0.02)}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.app import Service, build_application
 from service.settings import Settings
@@ -64,6 +66,25 @@ async def test_form_raw_and_base64_answer_alike(client: httpx.AsyncClient, png: 
     form = await client.post("/v1/detect", files={"image": ("a.png", png)})
     encoded = await client.post("/v1/detect", json={"image": base64.b64encode(png).decode()})
     assert raw.json()["detections"] == form.json()["detections"] == encoded.json()["detections"] != []
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+async def test_every_kind_of_png_is_taken(client: httpx.AsyncClient, picture: NDArray[np.uint8], mode: str):
+    buffer = io.BytesIO()
+    grey = picture.max(axis=2)
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(picture).convert(mode)
+    image.save(buffer, "PNG")
+    answer = await post(client, buffer.getvalue())
+    assert (answer.status_code, answer.json()["image"]) == (200, {"width": 128, "height": 128})
+
+
+async def test_a_turned_photo_is_answered_upright(client: httpx.AsyncClient):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(buffer, "JPEG", exif=exif)
+    answer = await client.post("/v1/detect", content=buffer.getvalue(), headers={"content-type": "image/jpeg"})
+    assert answer.json()["image"] == {"width": 100, "height": 200}
 
 
 async def test_options_come_by_query_or_by_form(client: httpx.AsyncClient, png: bytes):

@@ -59,7 +59,7 @@ def test_a_copied_folder_is_refused(tmp_path: Path, write_blocks: WriteBlocks):
         open_model(tmp_path, "other")
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"name": 1}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": 1}'])
 def test_a_damaged_spec_is_one_clear_line(tmp_path: Path, write_blocks: WriteBlocks, text: str):
     write_blocks(tmp_path)
     (tmp_path / "blocks/spec.json").write_text(text)
