@@ -72,7 +72,7 @@ def test_every_graph_has_the_references_entries(name: str, form: Form) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_answers_one_map_per_level_and_again_per_auxiliary_level(name: str) -> None:
     variant = VARIANTS[name]
-    outputs = on_meta(name, "training")(torch.empty(2, 3, 192, 128, device="meta"))
+    outputs = fused_on_meta(name, "training")(torch.empty(2, 3, 192, 128, device="meta"))
     lead = [(2, 3, 192 // stride, 128 // stride, 85) for stride in variant.strides]
     assert [tuple(output.shape) for output in outputs] == lead * (2 if variant.aux_rows else 1)
 
