@@ -113,9 +113,8 @@ def _hush_tiff() -> None:
     """Once per process: a damaged TIFF writes thousands of lines to stderr, from C and past all logging."""
     logging.getLogger(TiffImagePlugin.__name__).setLevel(logging.CRITICAL)
     # Found through the extension in the libtiff it is linked to; a Pillow without libtiff has none to hush.
-    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
-    if set_handler is not None:
-        set_handler(None)
+    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", lambda handler: handler)
+    set_handler(None)
 
 
 def _orientation(image: ImageFile) -> int:

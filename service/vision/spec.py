@@ -131,6 +131,8 @@ def _known_image_from_json(document: Any) -> KnownImage:
         )
     except (TypeError, ValueError) as error:
         raise SpecError(f"the known image's candidates are not arrays of numbers: {error}") from error
+    if len({len(candidates.boxes), len(candidates.scores), len(candidates.classes), len(candidates.predictions)}) > 1:
+        raise SpecError("the known image has not as many boxes as scores, classes and predictions")
     return KnownImage(known.of("seed", int), known.size("shape_hw"), candidates)
 
 

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.vision.orientation import UPRIGHT, read_orientation, turn_upright
@@ -34,6 +34,7 @@ def test_what_does_not_say_is_upright(block: bytes) -> None:
     assert read_orientation(block) == UPRIGHT
 
 
+@settings(deadline=None)
 @given(st.sampled_from([b"II*\0", b"MM\0*"]), st.binary(max_size=60))
 def test_no_block_is_an_error(head: bytes, rest: bytes) -> None:
     assert 1 <= read_orientation(head + rest) <= 8
