@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 
-from service.vision.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
+from service.vision.jpeg import JpegHeader, UnusualJpeg, decode_jpeg, read_jpeg_header
 from service.vision.orientation import read_orientation, turn_upright
 from service.vision.pillow import SILENCE, open_image, stored_size, to_rgb
 
@@ -79,35 +79,58 @@ def decode(data: bytes, *, max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
     header, opened = _open(data, max_pixels)
     try:
         if isinstance(opened, JpegHeader):
-            pixels = turn_upright(decode_jpeg(data, opened), header.orientation)
+            pixels = _decode_jpeg(data, opened, max_pixels)
         else:
             with SILENCE:
                 pixels = to_rgb(opened)
+    except ImageError:
+        raise
     except Exception as error:
         raise UndecodableImage(f"the {header.format} image is damaged, truncated or of a rare kind: {error}") from error
     return np.ascontiguousarray(pixels)
 
 
+def _decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.uint8]:
+    try:
+        return turn_upright(decode_jpeg(data, header), read_orientation(header.exif))
+    except UnusualJpeg:
+        _, opened = _open_with_pillow(data, "JPEG", max_pixels)
+        with SILENCE:
+            return to_rgb(opened)
+
+
 def _open(data: bytes, max_pixels: int) -> tuple[ImageHeader, JpegHeader | ImageFile]:
     """What the header says, and what the decoder that is to go on needs."""
     kind = _recognise(data)
-    opened: JpegHeader | ImageFile
+    if kind != "JPEG":
+        return _open_with_pillow(data, kind, max_pixels)
     try:
-        if kind == "JPEG" and (jpeg := read_jpeg_header(data)).components != _CMYK:
-            opened = jpeg
-            header = ImageHeader(kind, jpeg.width, jpeg.height, read_orientation(jpeg.exif))
-        else:
-            with SILENCE:
-                opened = open_image(data, kind)
-                header = ImageHeader(kind, *stored_size(opened))
+        jpeg = read_jpeg_header(data)
+    except ValueError as error:
+        raise UndecodableImage(f"the header of the JPEG image cannot be read: {error}") from error
+    if jpeg.components == _CMYK:
+        return _open_with_pillow(data, kind, max_pixels)
+    return _within(max_pixels, ImageHeader(kind, jpeg.width, jpeg.height, read_orientation(jpeg.exif))), jpeg
+
+
+def _open_with_pillow(data: bytes, kind: str, max_pixels: int) -> tuple[ImageHeader, ImageFile]:
+    try:
+        with SILENCE:
+            opened = open_image(data, kind)
+            header = ImageHeader(kind, *stored_size(opened))
     except DecompressionBombError as error:
         raise ImageTooLarge(f"the image has more than {max_pixels:,} pixels") from error
     # Decoders that meet hostile bytes raise whatever they stumble over: SyntaxError, struct.error, OSError, ...
     except Exception as error:
         raise UndecodableImage(f"the header of the {kind} image cannot be read: {error}") from error
+    return _within(max_pixels, header), opened
+
+
+def _within(max_pixels: int, header: ImageHeader) -> ImageHeader:
+    """The header, if it claims no more than so many pixels."""
     if header.width * header.height > max_pixels:
         raise ImageTooLarge(f"the image has {header.width} x {header.height} pixels; at most {max_pixels:,} are taken")
-    return header, opened
+    return header
 
 
 def _recognise(data: bytes) -> str:

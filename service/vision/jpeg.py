@@ -1,12 +1,11 @@
 """JPEG through simplejpeg (libjpeg-turbo): the header from our own walk over the markers, the pixels from the library.
 
-Raises ValueError for what cannot be read; image.py says what that means to a caller. CMYK is left to Pillow.
+Raises ValueError for what cannot be read; image.py says what that means to a caller. Pillow reads CMYK and oddities.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 import simplejpeg
@@ -24,6 +23,22 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Not the stuffed zero after an FF of pixel data, nor the restarts within it, nor TEM, nor fill bytes.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+
+
+# Bytes that some cameras leave before a marker, headers that say more than libjpeg knows, and the one thing that its
+# simple interface does not take.
+_UNUSUAL = (
+    "extraneous bytes",
+    "unknown JFIF revision",
+    "Unknown Adobe color transform",
+    "Invalid SOS parameters for sequential",
+    "bad ICC marker",
+    "Could not determine subsampling",
+)
+
+
+class UnusualJpeg(Exception):
+    """simplejpeg refuses the file, although nothing may be missing: Pillow, which ignores warnings, is to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +76,21 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
 
 
 def decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB as stored.
+    """(height, width, 3) uint8 RGB as stored. Raises UnusualJpeg, or ValueError where pixels are damaged or missing.
 
-    What libjpeg warns of is an error, since a truncated file would otherwise come back half grey. One warning is not:
-    bytes that some cameras leave before a marker. (The same may be said of a scan that was damaged: libjpeg tells only
-    its last warning. Every viewer shows such pictures.)
+    What libjpeg warns of is an error, since a truncated file would otherwise come back half grey; harmless warnings
+    make the file an unusual one. (One of them, extraneous bytes, may also end a scan that was damaged: libjpeg tells
+    only its last warning. Every viewer shows such pictures.)
     """
     # The buffer holds libjpeg to the size that was read above and checked: a larger picture is refused.
     buffer = np.empty((header.height, header.width, 3), np.uint8)
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer)
     except ValueError as error:
-        if "extraneous bytes" not in str(error):
-            raise
-        pixels = simplejpeg.decode_jpeg(_tidy(data), "RGB", buffer=buffer, strict=False)
+        if any(text in str(error) for text in _UNUSUAL):
+            raise UnusualJpeg(str(error)) from error
+        raise
     return pixels
-
-
-def _tidy(data: bytes) -> bytes:
-    """Without what lies between the segments of the header: there simplejpeg never forgives it."""
-    header = list(takewhile(lambda segment: segment[0] != _START_OF_SCAN, _segments(data)))
-    scan = data.index(bytes([0xFF, _START_OF_SCAN]), header[-1][2])
-    return b"".join([data[:2], *(data[start:end] for _, start, end in header), data[scan:]])
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from service.vision.image import ImageTooLarge, UndecodableImage, decode
-from service.vision.jpeg import MAX_SCANS, JpegHeader, decode_jpeg, read_jpeg_header
+from service.vision.jpeg import MAX_SCANS, JpegHeader, UnusualJpeg, decode_jpeg, read_jpeg_header
 
 
 @pytest.fixture
@@ -48,6 +48,23 @@ def test_extraneous_bytes_before_a_marker_are_harmless(jpeg: bytes) -> None:
         jpeg + b"trailing bytes, as a phone leaves its video",
     ):
         np.testing.assert_array_equal(decode(padded), whole)
+
+
+def test_header_oddities_are_harmless(jpeg: bytes) -> None:
+    whole = decode(jpeg)
+    version = jpeg.index(b"JFIF") + 5
+    np.testing.assert_array_equal(decode(jpeg[:version] + b"\x09" + jpeg[version + 1 :]), whole)
+
+
+def test_any_subsampling_is_read(thumbnail: Image.Image, save: Callable[..., bytes]) -> None:
+    """Luma 3×1 is no mode that libjpeg-turbo's simple interface has a name for. (The pixels here are not meant.)"""
+    data = save(thumbnail, "JPEG", subsampling=0)
+    frame = data.index(b"\xff\xc0")
+    assert data[frame + 11] == 0x11
+    odd = data[: frame + 11] + b"\x31" + data[frame + 12 :]
+    with pytest.raises(UnusualJpeg):
+        decode_jpeg(odd, read_jpeg_header(odd))
+    assert decode(odd).shape == (48, 64, 3)
 
 
 def test_one_lost_byte_at_the_end_is_truncation(jpeg: bytes) -> None:
