@@ -67,7 +67,7 @@ def test_the_card_tells_facts_and_gaps(published) -> None:
     assert "| data | Some photos |" in card
     assert "| licence of the data | not recorded |" in card
     assert "| epochs | 12 |" in card
-    assert "| taken after epoch | 4 |" in card
+    assert "| taken after epoch | 3 |" in card
     assert "| AP Ambulance | 25.0 |" in card
     assert "Bus \\| Coach" in card
     assert "- Daylight only." in card
