@@ -104,8 +104,8 @@ def _build(step: Step, act: blocks.Activation) -> Block:
     """The module of one row. PyTorch's own initialisation stands, as in the reference."""
     channels = step.inputs[0].channels
     match step.row.block:
-        case rows.Conv(out, kernel, stride):
-            return blocks.ConvBlock(channels, out, kernel=kernel, stride=stride, activation=act)
+        case rows.Conv(out, stride):
+            return blocks.spatial(channels, out, act, stride=stride)
         case rows.RepConv(out):
             return reparam.RepConv(channels, out, act)
         case rows.Elan() as elan:

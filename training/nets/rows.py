@@ -16,10 +16,9 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """Convolution, batch normalisation, activation."""
+    """A 3x3 convolution, batch normalisation, activation."""
 
     out: int
-    kernel: int = 3
     stride: int = 1
 
 
@@ -152,7 +151,7 @@ def interpret(rows: Sequence[Row], taps: Sequence[str]) -> tuple[Step, ...]:
 def _infer(row: Row, inputs: tuple[Feature, ...]) -> Feature:
     """The feature map that a row makes of its inputs. Raises GraphError."""
     match row.block, inputs:
-        case Conv(out, _, stride), (x,):
+        case Conv(out, stride), (x,):
             return Feature(out, x.stride * stride)
         case ((RepConv(out) | SppCspc(out) | TinySpp(out)), (x,)):
             return Feature(out, x.stride)

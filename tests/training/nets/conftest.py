@@ -100,6 +100,6 @@ def toy() -> Variant:
         VARIANTS["tiny"].anchors[:2],
         (8, 16),
         64,
-        PaperFigures(0, 0, 0),
+        PaperFigures(0, 0, None),
         (Row("aux3", Conv(8), ("f3",)), Row("aux4", Conv(8), ("c4_second",))),
     )
