@@ -71,7 +71,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
 
 
 def decode(data: bytes, *, max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
-    """The picture as (H, W, 3) uint8 RGB, upright, C-contiguous; of an animation the first frame.
+    """The picture as (H, W, 3) uint8 RGB, upright, C-contiguous, writeable; of an animation the first frame.
 
     16-bit samples are scaled to 8, transparency shows grey (114), grey becomes RGB.
     Raises UnsupportedImage, UndecodableImage or ImageTooLarge. Any number of threads may call it at the same time.

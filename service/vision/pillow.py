@@ -101,9 +101,9 @@ def to_rgb(image: ImageFile) -> NDArray[np.uint8]:
         layer = image.convert("RGBA")
         ground = Image.new("RGB", image.size, (GREY, GREY, GREY))
         ground.paste(layer, mask=layer.getchannel("A"))
-        pixels = np.asarray(ground)
+        pixels = np.array(ground)
     else:
-        pixels = np.asarray(image.convert("RGB"))
+        pixels = np.array(image.convert("RGB"))
     # Pillow turns TIFF itself, while it loads.
     return pixels if isinstance(image, TiffImageFile) else turn_upright(pixels, _orientation(image))
 

@@ -51,6 +51,7 @@ def test_every_format_comes_out_as_the_picture_that_went_in(files: dict[str, byt
             expected = expected.convert("1").convert("RGB")
         assert pixels.dtype == np.uint8
         assert pixels.flags.c_contiguous
+        assert pixels.flags.writeable
         assert pixels.shape == (*header.upright_hw, 3)
         assert distance(pixels, np.asarray(expected)) < (8 if "palette" not in name else 12), name
 
