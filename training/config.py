@@ -36,6 +36,14 @@ class Augmentation:
     flip_vertical: float = 0.0
     flip_horizontal: float = 0.5
 
+    def __post_init__(self) -> None:
+        """Refuse ranges that would turn an image inside out. Raises ConfigError."""
+        low, high = self.stretch
+        if not 0 < low <= high:
+            raise ConfigError(f"augmentation.stretch must rise from above 0, not {low} to {high}")
+        if not 0 <= self.scale < 1:
+            raise ConfigError(f"augmentation.scale must be at least 0 and below 1, not {self.scale}")
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -67,6 +75,13 @@ class Optimizer:
     ema_decay: float = 0.9999
     ema_tau: float = 2000.0
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be divided by. Raises ConfigError."""
+        if self.nominal_batch < 1:
+            raise ConfigError(f"optimizer.nominal_batch must be at least 1, not {self.nominal_batch}")
+        if not self.ema_tau > 0:
+            raise ConfigError(f"optimizer.ema_tau must be above 0, not {self.ema_tau}")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -91,6 +106,9 @@ class Config:
         for name in ("image_size", "epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.image_size % 32:
             raise ConfigError(f"image_size must be a multiple of 32, not {self.image_size}")
 
@@ -98,14 +116,16 @@ class Config:
 def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     """Read a recipe; ``overrides`` (dotted keys, e.g. ``optimizer.momentum``) win over the file. Raises ConfigError."""
     try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as exc:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: {exc}") from exc
     for dotted, value in (overrides or {}).items():
         *sections, key = dotted.split(".")
         target = table
         for section in sections:
             target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"unknown key {dotted!r}: {section} is no table")
         target[key] = value
     return config_from_dict(table)
 

@@ -22,6 +22,12 @@ def test_tiny_recipe_is_the_papers_row():
     assert (tiny.augmentation.translate, tiny.augmentation.scale, tiny.augmentation.mixup) == (0.1, 0.5, 0.05)
 
 
+def test_p6_recipe_is_the_papers_row():
+    p6, p5 = (load_config(path) for name in ("p6", "p5") for path in RECIPES if path.stem == name)
+    assert (p6.variant, p6.image_size, p6.optimizer.final_factor) == ("w6", 1280, 0.2)
+    assert (p6.loss, p6.augmentation) == (p5.loss, p5.augmentation)
+
+
 def test_p5_recipe_is_the_default():
     assert load_config(next(path for path in RECIPES if path.stem == "p5")) == Config()
 
@@ -35,6 +41,11 @@ def test_p5_recipe_is_the_default():
         ({"epochs": True}, "epochs must be int"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"image_size": 400}, "multiple of 32"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"optimizer": {"nominal_batch": 0}}, "nominal_batch must be at least 1"),
+        ({"optimizer": {"ema_tau": 0}}, "ema_tau must be above 0"),
+        ({"augmentation": {"stretch": [2, 1]}}, "stretch must rise"),
+        ({"augmentation": {"scale": 1.5}}, "scale must be at least 0 and below 1"),
         ({"precision": "int8"}, "must be one of fp32, bf16"),
         ({"loss": 3}, "loss must be a table"),
         ({"augmentation": {"stretch": [1.0]}}, "2 numbers"),
@@ -52,7 +63,14 @@ def test_overrides_win_over_the_file(tmp_path: Path):
     assert (resolved.epochs, resolved.optimizer.momentum, resolved.loss.box) == (7, 0.8, 1.0)
 
 
-def test_a_recipe_that_is_no_toml_names_the_file(tmp_path: Path):
-    (tmp_path / "bad.toml").write_text("epochs = = 3")
+def test_an_override_below_a_plain_value_is_refused(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text("epochs = 7\n")
+    with pytest.raises(ConfigError, match=r"unknown key 'epochs.many': epochs is no table"):
+        load_config(tmp_path / "mine.toml", {"epochs.many": 3})
+
+
+@pytest.mark.parametrize("content", [b"epochs = = 3", b"variant = '\xff'"])
+def test_a_recipe_that_is_no_toml_names_the_file(content: bytes, tmp_path: Path):
+    (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"bad\.toml"):
         load_config(tmp_path / "bad.toml")
