@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.vision.detections import Candidates, Detections
-from training.data import CocoDataset
+from training.data import CocoDataset, DatasetError
 from training.evaluate import detect, score
 
 BOXES = {1: [[10, 20, 50, 60], [100, 100, 160, 140]], 2: [[5, 5, 90, 80]]}
@@ -48,6 +48,23 @@ def test_perfect_detections_score_one_and_an_absent_class_is_not_a_number(datase
 def test_nothing_found_scores_zero(dataset: CocoDataset):
     evaluation = score(dataset, [])
     assert (evaluation.ap, evaluation.fitness) == (0.0, 0.0)
+    assert evaluation.per_class["box"].ap == 0.0
+    assert np.isnan(evaluation.per_class["other"].ap)
+
+
+def test_a_class_that_the_data_lacks_is_refused(dataset: CocoDataset):
+    with pytest.raises(DatasetError, match="answers class 2, the data has 2 classes"):
+        score(dataset, found(class_id=2))
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"), [(b"no picture", r"1\.png: "), (None, r"1\.png is 30x20 pixels upright.* 300x200")]
+)
+def test_an_image_that_is_not_what_the_data_says_is_refused(dataset: CocoDataset, picture: bytes | None, message: str):
+    small = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+    dataset.images[0].path.write_bytes(picture or small)
+    with pytest.raises(DatasetError, match=message):
+        next(detect(lambda images: [], dataset, shapes_hw=[(64, 96)]))
 
 
 def test_the_wrong_class_scores_zero(dataset: CocoDataset):

@@ -46,7 +46,8 @@ class DatasetImage:
 class CocoDataset:
     """Images in the file's order; class k is the category with the k-th smallest id.
 
-    ground_truth: the COCO dict that pycocotools evaluates against: original ids and boxes, without those dropped here.
+    ground_truth: the COCO dict that pycocotools evaluates against: original boxes, image and category ids, without
+    the objects dropped here; the objects are numbered from 1, because pycocotools takes id 0 for "no match".
     """
 
     class_names: tuple[str, ...]
@@ -129,7 +130,8 @@ def _usable(
         x, y, w, h = (float(value) for value in item["bbox"])
         overlaps = min(x + w, image["width"]) > max(x, 0) and min(y + h, image["height"]) > max(y, 0)
         if overlaps and all(map(math.isfinite, (x, y, w, h))):
-            kept.append(item | {"area": item.get("area", w * h), "iscrowd": int(item.get("iscrowd", 0))})
+            filled = {"area": item.get("area", w * h), "iscrowd": int(item.get("iscrowd", 0))}
+            kept.append(item | filled | {"id": len(kept) + 1})
     if dropped := len(items) - len(kept):
         logger.warning("dropped %d of %d boxes: empty, not finite or outside their image", dropped, len(items))
     return kept

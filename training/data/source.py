@@ -42,7 +42,7 @@ class SourceImages:
         )
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             self._encoded = list(threads.map(_read, dataset.images[decoded:held]))
-            self._decoded = list(threads.map(self._read_and_decode, dataset.images[:decoded]))
+            self._decoded = list(threads.map(self._read_and_fit, dataset.images[:decoded]))
         counts = decoded, held - decoded, len(self) - held
         logger.info("images: %d in memory decoded, %d in memory encoded, %d read from disk each time", *counts)
 
@@ -60,22 +60,31 @@ class SourceImages:
         if index < len(self._decoded):
             return self._decoded[index]
         if (place := index - len(self._decoded)) < len(self._encoded):
-            return self._decode(self._images[index], self._encoded[place])
-        return self._read_and_decode(self._images[index])
+            return fit_long_side(_decoded(self._images[index], self._encoded[place]), self._size)
+        return self._read_and_fit(self._images[index])
 
-    def _read_and_decode(self, image: DatasetImage) -> NDArray[np.uint8]:
-        return self._decode(image, _read(image))
+    def _read_and_fit(self, image: DatasetImage) -> NDArray[np.uint8]:
+        return fit_long_side(read_pixels(image), self._size)
 
-    def _decode(self, image: DatasetImage, data: bytes) -> NDArray[np.uint8]:
-        try:
-            pixels = decode(data, max_pixels=MAX_PIXELS)
-        except ImageError as exc:
-            raise DatasetError(f"{image.path}: {exc}") from exc
-        height, width = pixels.shape[:2]
-        if (height, width) != (image.height, image.width):
-            expected = f"{image.width}x{image.height}"
-            raise DatasetError(f"{image.path} is {width}x{height} pixels upright, its annotations say {expected}")
-        return fit_long_side(pixels, self._size)
+
+def read_pixels(image: DatasetImage) -> NDArray[np.uint8]:
+    """Return an image as serving would see it, (height, width, 3) RGB upright.
+
+    Raises DatasetError where it cannot be read or decoded, or has another size than the annotations say.
+    """
+    return _decoded(image, _read(image))
+
+
+def _decoded(image: DatasetImage, data: bytes) -> NDArray[np.uint8]:
+    try:
+        pixels = decode(data, max_pixels=MAX_PIXELS)
+    except ImageError as exc:
+        raise DatasetError(f"{image.path}: {exc}") from exc
+    height, width = pixels.shape[:2]
+    if (height, width) != (image.height, image.width):
+        expected = f"{image.width}x{image.height}"
+        raise DatasetError(f"{image.path} is {width}x{height} pixels upright, its annotations say {expected}")
+    return pixels
 
 
 def plan_cache(decoded: Sequence[int], encoded: Sequence[int], budget: int) -> tuple[int, int]:

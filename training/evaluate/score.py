@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from service.vision.detections import Detections
-from training.data import CocoDataset
+from training.data import CocoDataset, DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +50,20 @@ class Evaluation:
 def score(dataset: CocoDataset, detections: Iterable[tuple[int, Detections]]) -> Evaluation:
     """COCO metrics of ``detections`` (image id, detections) against the ground truth of ``dataset``.
 
-    Boxes count to 3 decimals, scores unrounded, as they are on the wire.
+    Boxes count to 3 decimals, scores unrounded, as they are on the wire. Raises DatasetError for a class that the
+    dataset lacks.
     """
     results = [row for image_id, found in detections for row in _coco_rows(dataset, image_id, found)]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools narrates its work on standard output
         truth = COCO()
         truth.dataset = dataset.ground_truth
         truth.createIndex()
+        # loadRes takes no empty list; an empty COCO is what it would make of one.
         evaluator = COCOeval(truth, truth.loadRes(results) if results else COCO(), "bbox")
         evaluator.params.imgIds = sorted(image.id for image in dataset.images)
-        if results:
-            evaluator.evaluate()
-            evaluator.accumulate()
-            evaluator.summarize()
-    if not results:
-        nothing = {name: ClassScore(0.0, 0.0) for name in dataset.class_names}
-        return Evaluation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nothing)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
     ap, ap50, ap75, small, medium, large, *recalls = (
         math.nan if value < 0 else float(value) for value in evaluator.stats
     )
@@ -75,6 +73,8 @@ def score(dataset: CocoDataset, detections: Iterable[tuple[int, Detections]]) ->
 
 
 def _coco_rows(dataset: CocoDataset, image_id: int, found: Detections) -> Iterator[dict[str, Any]]:
+    if (highest := found.class_ids.max(initial=-1)) >= len(dataset.category_ids):
+        raise DatasetError(f"the model answers class {highest}, the data has {len(dataset.category_ids)} classes")
     boxes = found.boxes.astype(np.float64)
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(3)
     for box, confidence, class_id in zip(boxes_xywh, found.scores, found.class_ids, strict=True):

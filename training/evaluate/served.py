@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from service.vision.detections import Candidates, Detections
-from service.vision.image import decode
 from service.vision.letterbox import Letterbox, choose_shape
 from service.vision.postprocess import SERVED_EVALUATION, postprocess
-from training.data import CocoDataset
+from training.data import CocoDataset, read_pixels
 from training.nets import Network
 
 Infer = Callable[[NDArray[np.uint8]], Sequence[Candidates]]
@@ -45,7 +44,8 @@ def detect(
 ) -> Iterator[tuple[int, Detections]]:
     """Yield (image id, detections in original pixels) for every image, by the protocol ``served``.
 
-    Images are grouped by the served shape that fits them, so that every batch is full and of one shape.
+    Images are grouped by the served shape that fits them, so that every batch is full and of one shape. Raises
+    DatasetError.
     """
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, image in enumerate(dataset.images):
@@ -56,7 +56,7 @@ def detect(
             batch = np.empty((len(chunk), *shape_hw, 3), np.uint8)
             letterboxes = []
             for slot, index in zip(batch, chunk, strict=True):
-                pixels = decode(dataset.images[index].path.read_bytes())
+                pixels = read_pixels(dataset.images[index])
                 letterbox = Letterbox.fit((pixels.shape[0], pixels.shape[1]), shape_hw)
                 letterbox.apply(pixels, out=slot)
                 letterboxes.append(letterbox)

@@ -73,6 +73,11 @@ def test_ground_truth_has_what_evaluation_reads(write_coco):
     assert set(truth) == {"info", "images", "categories", "annotations"}
 
 
+def test_no_object_is_numbered_zero_which_pycocotools_takes_for_no_match(write_coco):
+    truth = CocoDataset.open(write_coco(SIZES, OBJECTS)).ground_truth
+    assert [item["id"] for item in truth["annotations"]] == [1, 2]
+
+
 def test_crowds_are_flagged(write_coco):
     dataset = CocoDataset.open(edited(write_coco(SIZES, OBJECTS), "annotations", 1, iscrowd=1))
     np.testing.assert_array_equal(dataset.images[0].crowd, [False, True])
