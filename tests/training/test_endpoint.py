@@ -73,6 +73,12 @@ def test_a_refused_image_is_told_in_the_services_words(tmp_path: Path, url: str)
         list(detect_endpoint(url, "mine", dataset(tmp_path, ".png")))
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://"])
+def test_what_is_no_web_address_is_named(tmp_path: Path, url: str):
+    with pytest.raises(EndpointError, match="is not http://HOST or https://HOST"):
+        list(detect_endpoint(url, "mine", dataset(tmp_path, ".jpg")))
+
+
 def test_a_service_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9 does not answer"):
         list(detect_endpoint("http://127.0.0.1:9", "mine", dataset(tmp_path, ".jpg")))

@@ -47,19 +47,25 @@ def detect_endpoint(url: str, model: str, dataset: CocoDataset) -> Iterator[tupl
 
 def _post(url: str, path: str, file: Path) -> dict[str, Any]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_S)
+    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    if parts.scheme not in kinds or not parts.hostname:
+        raise EndpointError(f"{url!r} is not http://HOST or https://HOST")
+    connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_TIMEOUT_S)
     try:
         headers = {"Content-Type": _content_type(file), "X-Request-Timeout-Ms": str(int(_TIMEOUT_S * 1000))}
         connection.request("POST", f"{parts.path.rstrip('/')}{path}", body=file.read_bytes(), headers=headers)
         response = connection.getresponse()
         body = response.read()
-    except OSError as exc:
+    except (OSError, http.client.HTTPException) as exc:
         raise EndpointError(f"{url} does not answer: {exc}") from exc
     finally:
         connection.close()
     if response.status != http.HTTPStatus.OK:
         raise EndpointError(f"{file.name}: {response.status} {body.decode(errors='replace')}")
-    answer: dict[str, Any] = json.loads(body)
+    try:
+        answer: dict[str, Any] = json.loads(body)
+    except ValueError as exc:
+        raise EndpointError(f"{url} answers no JSON: is it the service?") from exc
     return answer
 
 
