@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import signal
 import sys
 import tomllib
 from dataclasses import fields, replace
@@ -40,15 +41,23 @@ _PROTOCOL = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, or 1 with one line on standard error, or 2 for wrong arguments."""
+    """Run the command line.
+
+    The exit status is 0, or 1 with one line on standard error, 2 for wrong arguments, 130 when stopped by a signal.
+    """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("training").setLevel(logging.INFO)
+    # As Ctrl-C, so that half-written files are removed; as a container's first process, SIGTERM would do nothing.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         arguments.run(arguments)
     except _ERRORS as exc:
         print(f"yolov7-training: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("yolov7-training: stopped (train goes on after its last whole epoch)", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -131,7 +140,11 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     path = Path(arguments.config)
-    config = load_config(path if path.suffix else _CONFIGS / f"{path}.toml", dict(map(_override, arguments.set)))
+    if not path.suffix:
+        path = _CONFIGS / f"{path}.toml"
+    if not path.is_file():
+        raise ConfigError(f"there is no recipe {path}")
+    config = load_config(path, dict(map(_override, arguments.set)))
     train_set = CocoDataset.open(arguments.data / "train.json")
     val_set = CocoDataset.open(arguments.data / "val.json")
     best = train(config, train_set, val_set=val_set, folder=arguments.folder, weights=arguments.weights)
@@ -182,12 +195,19 @@ def _score_checkpoint(path: Path, dataset: CocoDataset, shapes_hw: list[tuple[in
     if len(checkpoint.class_names) != len(dataset.class_names):
         wrong = f"has {len(checkpoint.class_names)} classes, the data {len(dataset.class_names)}"
         raise DatasetError(f"{path} {wrong}")
+    stride = network.strides[-1]
+    for height, width in shapes_hw:
+        if min(height, width) < 1 or height % stride or width % stride:
+            raise ConfigError(f"{height}x{width}: both sides must be multiples of {stride}")
     model = DeployModel(network, max_candidates(network, shapes_hw)).eval()
     return score(dataset, detect(torch_infer(model, torch.device("cpu")), dataset, shapes_hw=shapes_hw))
 
 
 def _card_facts(path: Path) -> CardFacts:
-    table = tomllib.loads(path.read_text())
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ExportError(f"{path}: {exc}") from exc
     if unknown := set(table) - {field.name for field in fields(CardFacts)}:
         raise ExportError(f"{path}: unknown key {min(unknown)!r}")
     return CardFacts(**table)

@@ -1,11 +1,24 @@
 """The trainer's command line: what it prints, and one clear line for what it refuses."""
 
+import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from training.__main__ import main
 from training.checkpoint import Checkpoint
+from training.nets import VARIANTS, build_network
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.png").write_bytes(b"never decoded here")
+    images = [{"id": 1, "file_name": "1.png", "width": 64, "height": 64}]
+    table = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "box"}]}
+    (tmp_path / "val.json").write_text(json.dumps(table))
+    return tmp_path / "val.json"
 
 
 def test_describe_prints_counted_figures_beside_the_papers(capsys: pytest.CaptureFixture[str]):
@@ -46,6 +59,26 @@ def test_a_refusal_is_one_line_on_standard_error(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("yolov7-training: ")
     assert message in line
+
+
+@pytest.mark.parametrize("shape", ["100x100", "0x64", "64x-32"])
+def test_shapes_that_no_network_takes_are_refused(
+    shape: str, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+):
+    state = build_network(VARIANTS["tiny"], num_classes=1).state_dict()
+    Checkpoint("tiny", "training", ("box",), state=state).save(tmp_path / "own.pt")
+    assert main(["evaluate", str(tmp_path / "own.pt"), "--data", str(data), "--shapes", shape]) == 1
+    assert f"{shape}: both sides must be multiples of 32" in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("training.__main__.describe_variant", lambda _: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["describe", "tiny"]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "stopped" in capsys.readouterr().err
 
 
 def test_wrong_arguments_end_with_status_two(capsys: pytest.CaptureFixture[str]):
