@@ -121,7 +121,7 @@ def _usable(
     items: list[dict[str, Any]], entries: Mapping[int, dict[str, Any]], classes: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     """Return the annotations whose box overlaps its image, with the fields filled in that evaluation needs."""
-    kept = []
+    kept: list[dict[str, Any]] = []
     for item in items:
         if (image := entries.get(int(item["image_id"]))) is None:
             raise DatasetError(f"annotation {item['id']} is on image {item['image_id']}, which is not listed")
