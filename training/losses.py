@@ -1,8 +1,9 @@
 """The criterion: raw predictions and targets in, three named loss terms out. Weights meet them in the loop.
 
 One criterion serves all uses: SimOTA, plain (every candidate is a positive, which is cheaper) and, when the outputs
-hold auxiliary levels, coarse-to-fine with the auxiliary terms folded in. It computes in float32 whatever autocast is
-on, and does not know the network.
+hold auxiliary levels, coarse-to-fine with the auxiliary terms folded in. It does not know the network, and
+computes in float32 whatever autocast is on: what it takes from the outputs becomes float32 at once, and it uses no
+operation that autocast would narrow.
 
 Two departures from the reference: the number of positives of a level is a tensor made in one place (``_positives``), so
 that N processes can share it; and where one cell has two owners, the objectness target is that of the last in candidate
@@ -63,13 +64,12 @@ class Criterion(nn.Module):
         """
         levels = len(self.strides)
         heads = [outputs[start : start + levels] for start in range(0, len(outputs), levels)]  # lead, auxiliary
-        with torch.autocast(targets.device.type, enabled=False):
-            pyramid = Pyramid.of(image_hw, anchors_px=self.anchors_px, strides=self.strides)
-            positives = self._assign(heads, targets, pyramid)
-            terms = [
-                self._terms(head, cells, targets=targets, pyramid=pyramid)
-                for head, cells in zip(heads, positives, strict=True)
-            ]
+        pyramid = Pyramid.of(image_hw, anchors_px=self.anchors_px, strides=self.strides)
+        positives = self._assign(heads, targets, pyramid)
+        terms = [
+            self._terms(head, cells, targets=targets, pyramid=pyramid)
+            for head, cells in zip(heads, positives, strict=True)
+        ]
         if len(terms) == 1:
             return terms[0]
         lead, auxiliary = terms
@@ -105,7 +105,7 @@ class Criterion(nn.Module):
         for output, balance, position, value in zip(outputs, balances, positions, overlaps, strict=True):
             logits = output[..., 4].float()
             wanted = _last_owner(value, position, shape=logits.shape)
-            total = total + balance * self._cross_entropy(logits, wanted).sum() / max(logits.numel(), 1)
+            total = total + balance * self._cross_entropy(logits, wanted).mean()
         return total
 
     def _classification(self, logits: Tensor, classes: Tensor, share: Tensor) -> Tensor:

@@ -81,9 +81,9 @@ class Schedule:
         """Return the rates of ``iteration``, counted from 0 over all epochs."""
         options = self.options
         rate = options.learning_rate * self.factor(iteration // self.batches_per_epoch)
-        if iteration > self.warmup_iterations:
+        if iteration > self.warmup_iterations or not self.warmup_iterations:
             return Rates((rate, rate, rate), options.momentum, accumulation(options, self.batch_size))
-        done = iteration / max(self.warmup_iterations, 1)
+        done = iteration / self.warmup_iterations
         rising = done * rate
         falling = options.warmup_bias_learning_rate + done * (rate - options.warmup_bias_learning_rate)
         momentum = options.warmup_momentum + done * (options.momentum - options.warmup_momentum)

@@ -57,7 +57,7 @@ def test_no_jump_where_warmup_ends() -> None:
 
 def test_a_recipe_may_do_without_warmup() -> None:
     options = Optimizer(warmup_epochs=0, warmup_min_iterations=0)
-    now = Schedule(options, epochs=10, batches_per_epoch=10, batch_size=64).at(1)
+    now = Schedule(options, epochs=10, batches_per_epoch=10, batch_size=64).at(0)
     assert (now.learning_rates, now.momentum) == ((0.01, 0.01, 0.01), 0.937)
 
 

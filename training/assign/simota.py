@@ -96,7 +96,7 @@ def _resolve(candidates: Cells, pairs: _Pairs, *, cost: Tensor, taken: Tensor) -
     count, index = len(candidates.target), pairs.candidate.flatten()
     takers = torch.zeros(count, dtype=torch.int64, device=cost.device).scatter_add_(0, index, taken.flatten().long())
     least = cost.new_full((count,), torch.inf).scatter_reduce_(0, index, cost.flatten(), "amin")
-    owns = torch.where((takers > 1)[pairs.candidate], (cost == least[pairs.candidate]) & pairs.valid, taken)
+    owns = torch.where((takers > 1)[pairs.candidate], cost == least[pairs.candidate], taken)
     number = torch.arange(len(cost), device=cost.device)[:, None].where(owns, len(cost))
     owner = torch.full_like(takers, len(cost)).scatter_reduce_(0, index, number.flatten(), "amin")
     kept = takers.nonzero()[:, 0]
