@@ -3,7 +3,8 @@
 They come as query parameters, or as form fields of the same names. Defaults are those of PostprocessOptions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +14,9 @@ from service.vision.spec import ModelSpec
 
 DEFAULTS = PostprocessOptions()
 LISTS = ("classes", "class_confidence")
+# More than any data set has classes; without a bound, one body of commas would hold up every other request.
+MAX_ITEMS = 2000
+MAX_FINDINGS = 20
 
 
 class DetectOptions(BaseModel):
@@ -28,12 +32,16 @@ class DetectOptions(BaseModel):
     iou: float = Field(
         DEFAULTS.iou, ge=0, le=1, description="Of two boxes that overlap more than this, the better stays."
     )
-    classes: tuple[str, ...] = Field((), description="Names or ids of the classes wanted, repeated or comma-separated.")
+    classes: tuple[str, ...] = Field(
+        (), max_length=MAX_ITEMS, description="Names or ids of the classes wanted, repeated or comma-separated."
+    )
     max_detections: int = Field(DEFAULTS.max_detections, ge=1, le=1000, description="Most detections answered.")
     class_agnostic: bool = Field(DEFAULTS.class_agnostic, description="Boxes of different classes suppress each other.")
     multi_label: bool = Field(DEFAULTS.multi_label, description="One box may be answered with several classes.")
     class_confidence: tuple[str, ...] = Field(
-        (), description="A confidence of its own for a class, such as `Car:0.4`, repeated or comma-separated."
+        (),
+        max_length=MAX_ITEMS,
+        description="A confidence of its own for a class, such as `Car:0.4`, repeated or comma-separated.",
     )
 
 
@@ -52,34 +60,46 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> DetectOptions:
     try:
         return DetectOptions.model_validate(given)
     except ValidationError as exc:
-        raise InvalidOption(*(Finding(f"/{error['loc'][0]}", error["msg"]) for error in exc.errors())) from exc
+        raise InvalidOption(*map(_finding, exc.errors()[:MAX_FINDINGS])) from exc
 
 
 def resolve_options(options: DetectOptions, spec: ModelSpec) -> PostprocessOptions:
     """The options in terms of the model's class ids. Raises InvalidOption for a class that it does not have."""
+    ids = _class_ids(spec)
     return PostprocessOptions(
         confidence=options.confidence,
         iou=options.iou,
         max_detections=options.max_detections,
-        classes=tuple(class_id(name, spec, "/classes") for name in options.classes) or None,
+        classes=tuple(_class_id(name, ids, spec, "/classes") for name in options.classes) or None,
         class_agnostic=options.class_agnostic,
         multi_label=options.multi_label,
-        class_confidence=tuple(_class_confidence(pair, spec) for pair in options.class_confidence),
+        class_confidence=tuple(_class_confidence(pair, ids, spec) for pair in options.class_confidence),
     )
 
 
-def class_id(text: str, spec: ModelSpec, pointer: str) -> int:
-    """The id of a class given by name, in any case, or by id."""
-    names = [name.casefold() for name in spec.class_names]
-    if text.casefold() in names:
-        return names.index(text.casefold())
-    if text.isdecimal() and int(text) < len(names):
-        return int(text)
-    known = ", ".join(spec.class_names)
-    raise InvalidOption(Finding(pointer, f"model {spec.name!r} has no class {text!r}; it has {known}"))
+def _finding(error: Mapping[str, Any]) -> Finding:
+    # RFC 6901: what separates the parts of a pointer is escaped within one.
+    pointer = "/" + str(error["loc"][0]).replace("~", "~0").replace("/", "~1")
+    if error["type"] == "extra_forbidden":
+        return Finding(pointer, f"there is no such option; there are {', '.join(DetectOptions.model_fields)}")
+    return Finding(pointer, str(error["msg"]))
 
 
-def _class_confidence(pair: str, spec: ModelSpec) -> tuple[int, float]:
+def _class_ids(spec: ModelSpec) -> dict[str, int]:
+    """Ids by what may be written for them: the id, or the name in any case. Of equal names the first counts."""
+    ids = {str(index): index for index in range(len(spec.class_names))}
+    return ids | {name.casefold(): index for index, name in reversed(list(enumerate(spec.class_names)))}
+
+
+def _class_id(text: str, ids: Mapping[str, int], spec: ModelSpec, pointer: str) -> int:
+    found = ids.get(text.casefold())
+    if found is None:
+        known = ", ".join(spec.class_names)
+        raise InvalidOption(Finding(pointer, f"model {spec.name!r} has no class {text!r}; it has {known}"))
+    return found
+
+
+def _class_confidence(pair: str, ids: Mapping[str, int], spec: ModelSpec) -> tuple[int, float]:
     pointer = "/class_confidence"
     name, _, text = pair.rpartition(":")
     try:
@@ -90,4 +110,4 @@ def _class_confidence(pair: str, spec: ModelSpec) -> tuple[int, float]:
         raise InvalidOption(
             Finding(pointer, f"{pair!r} is not a class and a confidence from 0.001 to 1, as in Car:0.4")
         )
-    return class_id(name, spec, pointer), confidence
+    return _class_id(name, ids, spec, pointer), confidence

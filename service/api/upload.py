@@ -14,6 +14,8 @@ from service.errors import MalformedRequest, UnsupportedBody
 
 IMAGE_FIELD = "image"
 MAX_PARTS = 64
+# Of all fields beside the image together: room for the name of every class, too little to be worth echoing back.
+MAX_FIELD_BYTES = 1 << 16
 ACCEPTED = "multipart/form-data with a field `image`, an image/* type, or application/json"
 
 
@@ -126,5 +128,7 @@ def _parse_multipart(boundary: bytes, body: bytes) -> Upload:
     images = [data for name, data in form.parts if name == IMAGE_FIELD]
     if len(images) != 1:
         raise MalformedRequest(f"the form must have one field `image`; it has {len(images)}")
+    if sum(len(name) + len(data) for name, data in form.parts if name != IMAGE_FIELD) > MAX_FIELD_BYTES:
+        raise MalformedRequest(f"the fields beside the image hold more than {MAX_FIELD_BYTES:,} bytes")
     fields = tuple((name, data.decode("utf-8", "replace")) for name, data in form.parts if name != IMAGE_FIELD)
     return Upload(images[0], fields)

@@ -1,11 +1,12 @@
 """Options from text to what vision takes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from service.api.options import DetectOptions, parse_options, resolve_options
+from service.api.options import MAX_FINDINGS, MAX_ITEMS, DetectOptions, parse_options, resolve_options
 from service.errors import InvalidOption
 from service.vision.postprocess import PostprocessOptions
 from service.vision.spec import ModelSpec
@@ -64,7 +65,7 @@ def test_an_option_given_twice_is_refused():
         parse_options([("iou", "0.4"), ("iou", "0.5")])
 
 
-@pytest.mark.parametrize("text", ["purple", "3", "-1", "²"])
+@pytest.mark.parametrize("text", ["purple", "3", "-1", "²", "9" * 5000])
 def test_a_class_that_the_model_lacks_lists_those_it_has(spec: ModelSpec, text: str):
     with pytest.raises(InvalidOption, match="it has red, green, blue"):
         resolve_options(parse_options([("classes", text)]), spec)
@@ -74,6 +75,25 @@ def test_a_class_that_the_model_lacks_lists_those_it_has(spec: ModelSpec, text: 
 def test_a_class_confidence_must_name_both(spec: ModelSpec, text: str):
     with pytest.raises(InvalidOption, match="class_confidence"):
         resolve_options(parse_options([("class_confidence", text)]), spec)
+
+
+def test_lists_and_findings_are_bounded():
+    with pytest.raises(InvalidOption, match="classes: "):
+        parse_options([("classes", "0," * (MAX_ITEMS + 1))])
+    with pytest.raises(InvalidOption) as caught:
+        parse_options([(f"x{n}", "") for n in range(MAX_FINDINGS + 1)])
+    assert len(caught.value.findings) == MAX_FINDINGS
+
+
+def test_an_unknown_option_lists_those_there_are():
+    with pytest.raises(InvalidOption, match=r"there are model, .*class_confidence") as caught:
+        parse_options([("a/b~", "1")])
+    assert [finding.pointer for finding in caught.value.findings] == ["/a~1b~0"]
+
+
+def test_of_classes_with_equal_names_the_first_counts_and_names_win_over_ids(spec: ModelSpec):
+    named = replace(spec, class_names=("car", "0", "Car"))
+    assert resolve_options(parse_options([("classes", "CAR,0,2")]), named).classes == (0, 1, 2)
 
 
 def test_every_option_is_described():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from service.api.upload import MAX_PARTS, check_content_type, parse_upload
+from service.api.upload import MAX_FIELD_BYTES, MAX_PARTS, check_content_type, parse_upload
 from service.errors import MalformedRequest, UnsupportedBody
 
 FORM = "multipart/form-data; boundary=XX"
@@ -50,6 +50,7 @@ def test_base64_in_json_is_the_image():
         (FORM, b"no form at all", "malformed"),
         (FORM, b"--XX\r\nContent-Type: image/png\r\n\r\nx\r\n--XX--\r\n", "no name"),
         (FORM, form(*[("a", b"1")] * (MAX_PARTS + 1)), "more than"),
+        (FORM, form(("image", IMAGE), ("model", b"x" * MAX_FIELD_BYTES)), "the fields beside the image hold more"),
         ("multipart/form-data", form(("image", IMAGE)), "no boundary"),
         ("multipart/form-data; boundary=" + "x" * 5000, b"", "malformed"),
         ("image/png", b"", "empty"),
