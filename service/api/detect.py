@@ -6,6 +6,7 @@ copied more than once; FastAPI only routes and documents.
 
 import asyncio
 import json
+import re
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from service.api.exchange import Exchange
 from service.api.options import parse_options, resolve_options
 from service.api.upload import Upload, check_content_type, parse_upload
 from service.detector import Detected, Detector
-from service.errors import Finding, InvalidOption, NotAcceptable
+from service.errors import DeadlineExceeded, Finding, InvalidOption, NotAcceptable
 from service.metrics import Metrics
 from service.models import Models
 from service.vision.spec import ModelSpec
@@ -28,11 +29,12 @@ from service.vision.spec import ModelSpec
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 # Parsing more than this takes long enough to hold up other requests.
 PARSED_IN_PLACE_BYTES = 1 << 20
+REFUSED = re.compile(r"q=0(\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may cost. `timeout_s` is the deadline of a request that sets none."""
+    """What one request may cost. `timeout_s` is the deadline of a request that sets none; `max_timeout_s` caps both."""
 
     max_body_bytes: int
     body_timeout_s: float
@@ -61,15 +63,12 @@ class DetectRoute:
     async def __call__(self, request: Request) -> Response:
         """Answers one request, or raises an error of the tree in service.errors."""
         exchange = Exchange.of(request)
-        check_accept(request.headers.get("accept", "*/*"))
+        check_accept(",".join(request.headers.getlist("accept")))
         content_type = request.headers.get("content-type", "")
         check_content_type(content_type)
         deadline = exchange.started_at + self._timeout_s(request)
         with self._detector.place():
-            body = await read_body(
-                request, max_bytes=self._limits.max_body_bytes, timeout_s=self._limits.body_timeout_s
-            )
-            upload = await self._parse(content_type, body)
+            upload = await self._receive(request, content_type, deadline)
             options = parse_options([*request.query_params.multi_items(), *upload.fields])
             spec = self._models.resolve(options.model, options.version)
             chosen = resolve_options(options, spec)
@@ -82,10 +81,21 @@ class DetectRoute:
     def _timeout_s(self, request: Request) -> float:
         text = request.headers.get(TIMEOUT_HEADER)
         if text is None:
-            return self._limits.timeout_s
-        if not text.isdecimal() or int(text) == 0:
-            raise InvalidOption(Finding(f"/{TIMEOUT_HEADER}", f"{text!r} is not a number of milliseconds"))
-        return min(int(text) / 1000, self._limits.max_timeout_s)
+            return min(self._limits.timeout_s, self._limits.max_timeout_s)
+        # A float, because int() refuses very many digits, and they are capped anyway.
+        if not text.isdecimal() or float(text) == 0:
+            raise InvalidOption(Finding(f"/{TIMEOUT_HEADER}", f"{text[:20]!r} is not a number of milliseconds"))
+        return min(float(text) / 1000, self._limits.max_timeout_s)
+
+    async def _receive(self, request: Request, content_type: str, deadline: float) -> Upload:
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                body = await read_body(
+                    request, max_bytes=self._limits.max_body_bytes, timeout_s=self._limits.body_timeout_s
+                )
+                return await self._parse(content_type, body)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the body was read") from None
 
     async def _parse(self, content_type: str, body: bytes) -> Upload:
         if len(body) <= PARSED_IN_PLACE_BYTES:
@@ -107,10 +117,13 @@ class DetectRoute:
 
 
 def check_accept(accept: str) -> None:
-    """Raises NotAcceptable unless JSON is among the media ranges of an Accept header."""
+    """Raises NotAcceptable unless JSON is among the media ranges of an Accept header, or it is empty."""
+    if not accept.strip():
+        return
     for item in accept.split(","):
         media_range, *parameters = (part.strip().lower() for part in item.split(";"))
-        if media_range in ("*/*", "application/*", "application/json") and "q=0" not in parameters:
+        refused = any(REFUSED.fullmatch(parameter) for parameter in parameters)
+        if media_range in ("*/*", "application/*", "application/json") and not refused:
             return
     raise NotAcceptable(f"the answer is application/json, which Accept: {accept} leaves out")
 

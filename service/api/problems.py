@@ -112,6 +112,8 @@ def describe(error: ServiceError | ImageError) -> Problem:
     """The problem document for an error of the tree in service.errors."""
     status, name, title = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
     findings = error.findings if isinstance(error, InvalidOption) else ()
+    if isinstance(error, UndecodableImage):
+        findings = (Finding("/image", str(error)),)
     headers = (("Retry-After", str(error.retry_after_s)),) if isinstance(error, Unavailable) else ()
     closes = isinstance(error, BodyTooLarge | BodyTooSlow)
     return Problem(status, name, title, str(error), findings, headers, closes)

@@ -16,6 +16,7 @@ from service.errors import (
     ServiceError,
     StartError,
     Unavailable,
+    UndecodableImage,
 )
 
 # Inner nodes of the tree, which nobody raises.
@@ -46,6 +47,11 @@ def test_a_document_says_everything():
         "request_id": "abc",
         "errors": [{"pointer": "/iou", "detail": "too large"}],
     }
+
+
+def test_an_image_that_cannot_be_decoded_is_pointed_at():
+    document = json.loads(describe(UndecodableImage("torn")).response("abc", "/").body)
+    assert (document["status"], document["errors"]) == (422, [{"pointer": "/image", "detail": "torn"}])
 
 
 def test_what_passes_says_when_to_retry():
