@@ -100,6 +100,12 @@ class ModelsAnswer(BaseModel):
     models: list[ModelAnswer]
 
 
+class StatusAnswer(BaseModel):
+    """What a probe is answered."""
+
+    status: str
+
+
 class ProblemAnswer(BaseModel):
     """RFC 9457 problem document."""
 

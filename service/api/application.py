@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
-from service.api.answer import DetectAnswer, ModelsAnswer, ProblemAnswer
+from service.api.answer import DetectAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer
 from service.api.detect import TIMEOUT_HEADER, DetectRoute
 from service.api.exchange import Exchange, ExchangeMiddleware
 from service.api.options import DetectOptions
@@ -58,15 +58,17 @@ def build_api(
         response_model=ModelsAnswer,
     )  # fmt: skip
     api.add_api_route(
-        "/livez", routes.status.livez, methods=["GET"], summary="Is the process alive", tags=["operation"]
-    )
-    api.add_api_route(
-        "/readyz", routes.status.readyz, methods=["GET"], summary="Would a request be answered", tags=["operation"],
-        responses=_problems(503),
+        "/livez", routes.status.livez, methods=["GET"], summary="Is the process alive", tags=["operation"],
+        response_model=StatusAnswer,
     )  # fmt: skip
     api.add_api_route(
-        "/metrics", routes.status.metrics, methods=["GET"], summary="Prometheus series", tags=["operation"]
-    )
+        "/readyz", routes.status.readyz, methods=["GET"], summary="Would a request be answered", tags=["operation"],
+        response_model=StatusAnswer, responses=_problems(503),
+    )  # fmt: skip
+    api.add_api_route(
+        "/metrics", routes.status.metrics, methods=["GET"], summary="Prometheus series", tags=["operation"],
+        response_class=PlainTextResponse,
+    )  # fmt: skip
     return api
 
 

@@ -48,6 +48,16 @@ async def test_detect_documents_its_options_bodies_and_errors(openapi: dict[str,
         assert list(response["content"]) == ["application/json" if status == "200" else "application/problem+json"]
 
 
+async def test_each_route_documents_the_content_type_that_it_answers(
+    client: httpx.AsyncClient, openapi: dict[str, Any]
+):
+    for path in ("/livez", "/readyz", "/metrics", "/v1/models"):
+        documented = openapi["paths"][path]["get"]["responses"]["200"]["content"]
+        answered = (await client.get(path)).headers["content-type"].partition(";")[0]
+        assert list(documented) == [answered]
+        assert documented[answered]["schema"], path
+
+
 async def test_the_answer_comes_with_an_example(openapi: dict[str, Any]):
     example = openapi["components"]["schemas"]["DetectAnswer"]["example"]
     assert set(example) == set(openapi["components"]["schemas"]["DetectAnswer"]["properties"])
