@@ -8,7 +8,6 @@ then what was accepted finishes, then everything closes in reverse.
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
+import cv2
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry
 from service.api import DetectRoute, Limits, Routes, StatusRoutes, build_api
 from service.batching import Batcher, Bounds, OldestFirst
 from service.detector import Detector
-from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+from service.engine.embedded import EmbeddedEngine, EmbeddedOptions, usable_cores
 from service.engine.protocol import Target
 from service.engine.repository import model_names, open_model
 from service.metrics import Metrics
@@ -56,7 +56,9 @@ class Service:
         for model in stored:
             self.engine.load(model)
         passport = self.engine.passport
-        self.threads = ThreadPoolExecutor(settings.worker_threads or _cores(), thread_name_prefix="worker")
+        # The worker threads are the parallelism; OpenCV's own pool within each of them would only compete with it.
+        cv2.setNumThreads(1)
+        self.threads = ThreadPoolExecutor(settings.worker_threads or usable_cores(), thread_name_prefix="worker")
         self.batcher: Batcher[Target, NDArray[np.uint8], Candidates] = Batcher(
             self.engine.infer,
             OldestFirst(passport.max_batch_size),
@@ -130,7 +132,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, a second one ends at once."""
         if self._closes_at is not None:
-            self.force_exit = True
+            self.should_exit = self.force_exit = True
             return
         self._service.draining = True
         self._closes_at = time.monotonic() + self._service.settings.drain_delay_s
@@ -154,6 +156,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         loop="auto",
         http="httptools",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -178,7 +181,3 @@ def _writable(folder: Path) -> Path | None:
         logger.warning("compiled models are not kept for the next start: %s", exc)
         return None
     return folder
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

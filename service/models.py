@@ -126,7 +126,7 @@ class Models:
     async def _look_at_known_images(self, spec: ModelSpec) -> str | None:
         tolerance = TOLERANCES[self.passport.precision]
         for known in spec.known_images:
-            pixels = generate_image(known.seed, known.shape_hw)
+            pixels = await asyncio.to_thread(generate_image, known.seed, known.shape_hw)
             found = await self._detector.infer(pixels, spec, deadline=time.monotonic() + CHECK_DEADLINE_S)
             difference = compare(known, found, tolerance)
             if difference is not None:

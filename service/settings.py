@@ -22,7 +22,9 @@ PREFIX = "YOLOV7_"
 class Settings(BaseSettings):
     """What service.app builds the service from. `load` makes one."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -48,7 +50,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width times height")
     body_timeout_s: float = Field(20.0, gt=0, description="time a request body may take to arrive")
     request_timeout_ms: int = Field(30_000, ge=1, description="deadline of requests that set none")
-    max_request_timeout_ms: int = Field(60_000, ge=1, description="longest deadline that a request may set")
+    max_request_timeout_ms: int = Field(60_000, ge=1, description="longest deadline of any request")
 
     known_image_interval_s: float = Field(60.0, gt=0, description="time between two runs of each model's known image")
     drain_delay_s: float = Field(0.0, ge=0, description="time between not ready and closing the door, on SIGTERM")

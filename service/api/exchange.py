@@ -4,6 +4,7 @@ An ASGI middleware around the whole application. It knows no route and no model;
 into an answer is our bug, and becomes a 500 that says nothing but the request id.
 """
 
+import asyncio
 import logging
 import random
 import re
@@ -15,7 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.problems import Problem
+from service.api.problems import Problem, describe
+from service.errors import Draining
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,13 @@ class ExchangeMiddleware:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # uvicorn cancels what is not done when a drain has taken too long; alone it would answer a bare 500.
+            if exchange.status is not None:
+                raise
+            problem = describe(Draining("the service shut down before the answer was ready"))
+            exchange.error = problem.name
+            await problem.response(exchange.request_id, scope["path"])(scope, receive, send_with_headers)
         except Exception:  # whatever nobody answered is our bug
             logger.exception("request %s failed by a bug of ours", exchange.request_id)
             if exchange.status is not None:
@@ -84,7 +93,7 @@ class ExchangeMiddleware:
 
     def _record(self, scope: Scope, exchange: Exchange) -> None:
         seconds = time.monotonic() - exchange.started_at
-        # Without a status the request was cancelled, and nobody got an answer.
+        # Without a status no answer could be sent.
         status = exchange.status or NOBODY_WAITS
         route = getattr(scope.get("route"), "path", UNMATCHED)
         self._metrics.requests.labels("http", route, str(status)).inc()

@@ -60,7 +60,7 @@ class EmbeddedEngine:
     def __init__(self, options: EmbeddedOptions) -> None:
         self._core = ov.Core()
         self._options = options
-        streams = options.streams or len(os.sched_getaffinity(0))
+        streams = options.streams or usable_cores()
         self._passport = Passport(
             engine=f"openvino {ov.get_version().split('-')[0]}",
             device=str(self._core.get_property(DEVICE, "FULL_DEVICE_NAME")).strip(),
@@ -141,6 +141,8 @@ class EmbeddedEngine:
             # Copied, because the request's next inference writes into the same memory.
             outputs = [request.get_tensor(name).data.copy() for name in self._specs[target].output_names]
         except RuntimeError as exc:
+            # Said here, because those who wait are told nothing internal.
+            logger.error("a batch of %d for %s failed: %s", len(images), target, _first_line(exc))
             raise EngineFailed(f"the engine could not run a batch of {len(images)}") from exc
         finally:
             requests.append(request)
@@ -149,6 +151,12 @@ class EmbeddedEngine:
             if len(output) != len(images):
                 raise EngineFailed(f"the engine answered {len(output)} images when asked for {len(images)}")
         return [Candidates(*rows) for rows in zip(*outputs, strict=True)]
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on, as far as the system tells."""
+    # macOS and Windows have no affinity.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_ports(graph: ov.Model, spec: ModelSpec) -> None:

@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
+
+from service.app import Service
+from service.settings import Settings
 
 Start = Callable[..., "Running"]
 
@@ -46,7 +50,7 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def await_log(self, text: str) -> None:
-        for _ in range(100):
+        for _ in range(600):
             if text in self.log.read_text():
                 return
             time.sleep(0.05)
@@ -151,8 +155,42 @@ def test_sigterm_finishes_what_was_accepted_and_ends_well(start: Start, png: byt
         connection.sendall(png[50:])
         status, body = read_answer(connection)
     assert (status, len(json.loads(body)["detections"])) == (200, 2)
-    assert server.process.wait(10) == 0
+    assert server.process.wait(60) == 0
     server.await_log("closed")
+
+
+def test_what_a_drain_cannot_finish_in_time_is_503(start: Start, png: bytes):
+    server = start(drain_timeout_s=1)
+    with server.open() as connection:
+        connection.sendall(post_head(len(png)) + png[:50])
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        status, body = read_answer(connection)
+    assert (status, json.loads(body)["type"]) == (503, "urn:yolov7-service:problem:draining")
+    assert server.process.wait(60) == 0
+    server.await_log("closed")
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_second_signal_ends_the_wait_before_the_door_closes(start: Start):
+    server = start(drain_delay_s=600)
+    server.process.send_signal(signal.SIGTERM)
+    # Two signals that wait at the same time would be delivered as one.
+    while server.request("GET", "/readyz")[0] == 200:
+        time.sleep(0.05)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+
+
+def test_a_port_that_is_taken_is_said_and_ends_badly(server: Running, start: Start):
+    with pytest.raises(AssertionError, match="address already in use"):
+        start(port=server.port)
+
+
+def test_opencv_adds_no_threads_of_its_own(make_settings: Callable[..., Settings]):
+    cv2.setNumThreads(2)
+    Service(make_settings())
+    assert cv2.getNumThreads() == 1
 
 
 def test_before_the_door_closes_the_service_says_so_and_goes_on(start: Start, png: bytes):
@@ -161,4 +199,4 @@ def test_before_the_door_closes_the_service_says_so_and_goes_on(start: Start, pn
     time.sleep(0.1)
     assert server.request("GET", "/readyz")[0] == 503
     assert server.request("POST", "/v1/detect", png, content_type="image/png")[0] == 200
-    assert server.process.wait(10) == 0
+    assert server.process.wait(60) == 0

@@ -25,7 +25,14 @@ def test_an_unknown_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", "http"), ("port", "70000"), ("precision", "f16"), ("body_timeout_s", "0"), ("max_pixels", "")],
+    [
+        ("port", "http"),
+        ("port", "70000"),
+        ("precision", "f16"),
+        ("body_timeout_s", "0"),
+        ("max_pixels", ""),
+        ("known_image_interval_s", "inf"),
+    ],
 )
 def test_an_invalid_value_is_one_line_that_names_flag_and_variable(name: str, value: str):
     with pytest.raises(SettingsError) as caught:

@@ -84,11 +84,14 @@ def test_precision_is_always_chosen():
     assert EmbeddedEngine(EmbeddedOptions()).passport.precision in ("bf16", "f32")
 
 
-async def test_a_batch_that_does_not_fit_is_an_engine_error(engine: EmbeddedEngine, stored: StoredModel):
+async def test_a_batch_that_does_not_fit_is_an_engine_error(
+    engine: EmbeddedEngine, stored: StoredModel, caplog: pytest.LogCaptureFixture
+):
     target = target_of(stored.spec, stored.spec.known_images[0])
     images = [np.zeros((*target.shape_hw, 3), np.uint8)] * 5
     with pytest.raises(EngineFailed):
         await engine.infer(target, images)
+    assert "a batch of 5 for Target(model='blocks'" in caplog.text
     assert len(await engine.infer(target, images[:1])) == 1
 
 
