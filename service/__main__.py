@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -16,15 +17,16 @@ from service.api.answer import write_detections
 from service.api.options import DetectOptions, parse_options, resolve_options
 from service.app import VERSION, Service, serve
 from service.detector import Detected
-from service.errors import ImageError, ServiceError
+from service.errors import ImageError, ServiceError, SettingsError
 from service.settings import Settings, add_flags, given_flags
 from service.vision.draw import draw
-from service.vision.image import decode
+from service.vision.image import decode, read_header
 from service.vision.spec import ModelSpec
 
-DETECT_OPTIONS = ("model", "confidence", "iou", "classes", "max_detections")
-DETECT_SETTINGS = ("model_repository", "default_model", "precision", "streams", "openvino_cache_dir", "max_pixels")
+DETECT_OPTIONS = tuple(name for name in DetectOptions.model_fields if name != "version")
+DETECT_SETTINGS = ("model_repository", "precision", "streams", "openvino_cache_dir", "max_pixels")
 DETECT_TIMEOUT_S = 120.0
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def main() -> None:
@@ -36,8 +38,12 @@ def main() -> None:
             serve(settings)
         else:
             _detect(settings, arguments)
-    except (ServiceError, ImageError, OSError) as exc:
+    except ImageError as exc:
+        sys.exit(f"yolov7-service: {arguments.photo}: {exc}")
+    except (ServiceError, OSError) as exc:
         sys.exit(f"yolov7-service: {exc}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 def _parser() -> ArgumentParser:
@@ -46,24 +52,43 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serving = commands.add_parser("serve", help="start the service", description="Serves until SIGTERM or Ctrl-C.")
     add_flags(serving)
-    detecting = commands.add_parser("detect", help="detect objects in one photo, without a server")
+    detecting = commands.add_parser(
+        "detect",
+        help="detect objects in one photo, without a server",
+        description="Prints what it finds in one photo and writes the annotated picture.",
+    )
     detecting.add_argument("photo", type=Path)
     detecting.add_argument("--out", type=Path, help="the annotated picture (default: <photo>.detected.jpg, here)")
     detecting.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for name in DETECT_OPTIONS:
-        field = DetectOptions.model_fields[name]
-        detecting.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default})")
+        _add_option(detecting, name)
     add_flags(detecting, DETECT_SETTINGS)
     return parser
 
 
+def _add_option(parser: ArgumentParser, name: str) -> None:
+    """A flag that collects what is given; whether it may be repeated is decided where requests are parsed, too."""
+    field = DetectOptions.model_fields[name]
+    flag, text = f"--{name.replace('_', '-')}", str(field.description)
+    if field.annotation is bool:
+        parser.add_argument(flag, action="append_const", const="true", default=[], help=text)
+    else:
+        default = f" (default: {field.default})" if field.default else ""
+        metavar = name.rsplit("_", 1)[-1].upper()
+        parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text + default)
+
+
 def _detect(settings: Settings, arguments: Namespace) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    # What can be refused is refused before the seconds that compiling takes.
     given = vars(arguments)
-    options = parse_options((name, given[name]) for name in DETECT_OPTIONS if given[name] is not None)
-    data = arguments.photo.read_bytes()
-    spec, detected = asyncio.run(_detect_once(settings, data, options))
+    options = parse_options((name, text) for name in DETECT_OPTIONS for text in given[name])
     out = arguments.out or Path(f"{arguments.photo.stem}.detected.jpg")
+    if out.suffix.lower() not in PICTURES:
+        raise SettingsError(f"--out {out}: no picture to write; a name may end in {', '.join(PICTURES)}")
+    data = arguments.photo.read_bytes()
+    read_header(data, max_pixels=settings.max_pixels)
+    spec, detected = asyncio.run(_detect_once(settings, data, options))
     picture = draw(decode(data, max_pixels=settings.max_pixels), detected.detections, spec.class_names)
     Image.fromarray(picture).save(out, quality=90)
     if arguments.json:

@@ -32,7 +32,7 @@ def open_model(root: Path, name: str) -> StoredModel:
     names = model_names(root)
     if name not in names:
         known = ", ".join(names) if names else "none at all"
-        raise RepositoryError(f"no model {name!r} in {root}; there is {known}")
+        raise RepositoryError(f"no model {name!r} in {root.absolute()}; there is {known}")
     spec = _read_spec(root / name / "spec.json")
     if spec.name != name:
         raise RepositoryError(f"{root / name / 'spec.json'} speaks of {spec.name!r}, not of {name!r}")

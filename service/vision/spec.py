@@ -68,6 +68,8 @@ class ModelSpec:
         except ValueError as error:
             raise SpecError(f"the spec is not JSON: {error}") from error
         spec = _Object(document, "spec", _keys(cls))
+        if not spec.of("known_images", list):
+            raise SpecError("the spec has no known image, so nothing could tell whether the model sees")
         return cls(
             name=spec.of("name", str),
             version=spec.of("version", str),

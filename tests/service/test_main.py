@@ -59,7 +59,9 @@ def test_detect_prints_json(run: Run, photo: str, tmp_path: Path):
         (("--model", "blocks", "--confidence", "7"), "confidence: "),
         (("--model", "blocks", "--classes", "purple"), "it has red, green, blue"),
         (("--model", "blocks", "--streams", "many"), "--streams / YOLOV7_STREAMS: "),
-        (("--model", "blocks", "--max-pixels", "10"), "128 x 128 pixels"),
+        (("--model", "blocks", "--max-pixels", "10"), r"street\.png: .*128 x 128 pixels"),
+        (("--model", "blocks", "--out", "boxes.xyz"), r"--out boxes\.xyz: .*\.png"),
+        (("--model", "blocks", "--iou", "0.4", "--iou", "0.5"), "iou: given more than once"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(run: Run, photo: str, arguments: tuple[str, ...], line: str):
@@ -71,6 +73,26 @@ def test_what_cannot_be_done_is_one_line(run: Run, photo: str, arguments: tuple[
 def test_a_photo_that_is_not_there_is_one_line(run: Run):
     with pytest.raises(SystemExit, match=r"No such file.*nowhere\.jpg"):
         run("detect", "nowhere.jpg")
+
+
+def test_what_is_no_image_is_said_before_a_model_is_looked_for(run: Run, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("dear diary")
+    with pytest.raises(SystemExit, match=r"notes\.txt: 10 bytes that are no JPEG"):
+        run("detect", "notes.txt", "--model", "unicorns")
+
+
+def test_detect_takes_every_option_and_lists_repeated(run: Run, photo: str):
+    text = run("detect", photo, "--model", "blocks", "--json", "--classes", "blue", "--classes", "red", "--multi-label",
+               "--class-agnostic", "--class-confidence", "blue:0.9")  # fmt: skip
+    assert [row["label"] for row in json.loads(text)["detections"]] == ["red"]
+
+
+def test_detect_without_a_repository_says_where_it_looked(
+    run: Run, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("YOLOV7_MODEL_REPOSITORY")
+    with pytest.raises(SystemExit, match=f"no model 'vehicles' in {tmp_path}/model_repository; there is none"):
+        run("detect", photo)
 
 
 def test_help_lists_every_command(run: Run, capsys: pytest.CaptureFixture[str]):

@@ -83,6 +83,7 @@ def test_a_missing_key_is_named(spec: ModelSpec, key: str) -> None:
         ({"input_shapes": [[640]]}, "input_shapes"),
         ({"input_shapes": [[640, 0]]}, "input_shapes"),
         ({"known_images": [5]}, "known image is not a JSON object"),
+        ({"known_images": []}, "the spec has no known image"),
         ({"known_images": [{"seed": 1}]}, "the known image lacks shape_hw, boxes, scores, classes, predictions"),
     ],
 )
