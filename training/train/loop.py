@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.config import Config
-from training.data import Batch, CocoDataset, TrainDataset, train_loader
+from training.data import Batch, CocoDataset, DatasetError, TrainDataset, train_loader
 from training.evaluate import Evaluation, detect, max_candidates, score, torch_infer
 from training.losses import Criterion
 from training.nets import DeployModel, Network
@@ -33,8 +33,9 @@ def train(
     """Train to the last epoch, resuming if ``folder`` holds the run, and return the best epoch's evaluation.
 
     ``weights`` is a checkpoint whose tensors of the same name and shape are taken at the start (transfer).
-    Raises NonFiniteLoss, CheckpointError.
+    Raises DatasetError, ConfigError, CheckpointError, NonFiniteLoss.
     """
+    _check_sets(train_set, val_set)
     torch.manual_seed(config.seed)
     dataset = TrainDataset(
         train_set,
@@ -97,6 +98,16 @@ def evaluate_ema(run: Run, val_set: CocoDataset) -> Evaluation:
     shapes_hw = ((run.config.image_size, run.config.image_size),)
     model = DeployModel(run.ema.network, max_candidates(run.ema.network, shapes_hw)).eval()
     return score(val_set, detect(torch_infer(model, run.device), val_set, shapes_hw=shapes_hw))
+
+
+def _check_sets(train_set: CocoDataset, val_set: CocoDataset) -> None:
+    """Refuse what would only show after the first epoch, or never. Raises DatasetError."""
+    if train_set.class_names != val_set.class_names:
+        names = (", ".join(dataset.class_names) for dataset in (train_set, val_set))
+        raise DatasetError("training and validation set differ in their classes: {} and {}".format(*names))
+    for what, dataset in (("training", train_set), ("validation", val_set)):
+        if all(image.crowd.all() for image in dataset.images):
+            raise DatasetError(f"the {what} set has no objects")
 
 
 def _criterion(network: Network, config: Config) -> Criterion:

@@ -2,7 +2,8 @@
 
 The folder holds the resolved recipe (config.json), one line of results per epoch (results.csv), the last and the best
 checkpoint and the best epoch's figures (best.json). A run whose folder holds ``last.pt`` goes on after that epoch; data
-order and augmentation follow from (seed, epoch) alone, so it goes on as if it had not stopped.
+order and augmentation follow from (seed, epoch) alone, and gradients that wait for the next step are kept, so it goes
+on as if it had not stopped.
 """
 
 import csv
@@ -10,17 +11,21 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from training.checkpoint import Checkpoint, CheckpointError
-from training.config import Config, config_to_dict
+from training.config import Config, ConfigError, config_to_dict
 from training.evaluate import ClassScore, Evaluation
-from training.nets import VARIANTS, Network, build_network
+from training.nets import VARIANTS, Network, Variant, build_network
 from training.optim import Ema, Schedule, build_optimizer
 
 _log = logging.getLogger(__name__)
+
+_COLUMNS = ("epoch", "seconds", "box", "objectness", "classification", "ap", "ap50", "ap75")
+_MAY_CHANGE = ("workers", "cache_gib", "device")  # keys of the recipe that say where a run runs, not what it computes
 
 
 @dataclass(slots=True)
@@ -50,8 +55,12 @@ class Run:
             epoch=self.epoch,
             config=config_to_dict(self.config),
             metrics=metrics,
-            extra={"ema_updates": self.ema.updates, "best": self.best},
+            extra={"ema_updates": self.ema.updates, "best": self.best, "gradients": self._gradients()},
         )
+
+    def _gradients(self) -> dict[str, Tensor]:
+        """What batches since the last step have gathered: an epoch may end between two steps."""
+        return {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
 
     def keep(self, losses: dict[str, float], evaluation: Evaluation | None, *, seconds: float) -> None:
         """Write the checkpoints and one line of results; the best first, so that a stop in between loses nothing."""
@@ -73,11 +82,13 @@ class Run:
 def start(config: Config, class_names: tuple[str, ...], folder: Path, *, batches: int, weights: Path | None) -> Run:
     """Begin a run of ``batches`` batches an epoch, or go on with the one in ``folder``.
 
-    Raises CheckpointError if the folder holds a run of another recipe or of other classes.
+    Raises ConfigError for a recipe that cannot be run here, CheckpointError if the folder holds a run of another recipe
+    or of other classes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     device = _device(config)
-    network = build_network(VARIANTS[config.variant], num_classes=len(class_names))
+    variant = _variant(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    network = build_network(variant, num_classes=len(class_names))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     if weights is not None:
         _transfer(network, Checkpoint.load(weights))
@@ -107,40 +118,59 @@ def best_evaluation(folder: Path) -> Evaluation:
 
 
 def _resume(run: Run, saved: Checkpoint) -> None:
-    if saved.config != config_to_dict(run.config) or saved.class_names != run.class_names:
+    if _identity(saved.config) != _identity(config_to_dict(run.config)) or saved.class_names != run.class_names:
         raise CheckpointError(f"{run.folder} holds a run of another recipe or of other classes; choose another folder")
     assert saved.ema is not None
     assert saved.optimizer is not None
     run.network.load_state_dict(saved.state)
     run.ema.load_state_dict({"network": saved.ema, "updates": saved.extra["ema_updates"]})
     run.optimizer.load_state_dict(saved.optimizer)
+    for name, gradient in saved.extra.get("gradients", {}).items():
+        parameter = run.network.get_parameter(name)
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
     run.epoch = saved.epoch
     run.best = saved.extra["best"]
     _log.info("resumed %s after epoch %d", run.folder, run.epoch)
 
 
-def _transfer(network: nn.Module, source: Checkpoint) -> None:
-    """Take the tensors of the same name and shape; a head for other classes keeps its own start."""
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _MAY_CHANGE}
+
+
+def _transfer(network: Network, source: Checkpoint) -> None:
+    """Take the tensors of the same name and shape, but no anchors; a head for other classes keeps its own start."""
     own = network.state_dict()
-    taken = {key: value for key, value in source.weights.items() if key in own and own[key].shape == value.shape}
+    taken = {
+        key: value
+        for key, value in source.weights.items()
+        if key in own and own[key].shape == value.shape and not key.startswith("head.anchors.")
+    }
     network.load_state_dict(taken, strict=False)
     _log.info("transferred %d of %d tensors", len(taken), len(own))
 
 
 def _device(config: Config) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    available = torch.cuda.is_available()
+    if config.device == "cuda" and not available:
+        raise ConfigError("device is cuda, but torch finds no CUDA GPU here")
+    return torch.device(("cuda" if available else "cpu") if config.device == "auto" else config.device)
+
+
+def _variant(config: Config) -> Variant:
+    if config.variant not in VARIANTS:
+        raise ConfigError(f"unknown variant {config.variant!r}; known: {', '.join(VARIANTS)}")
+    variant = VARIANTS[config.variant]
+    if config.image_size % variant.strides[-1]:
+        raise ConfigError(
+            f"image_size must be a multiple of {variant.strides[-1]} for {variant.name}, not {config.image_size}"
+        )
+    return variant
 
 
 def _append(path: Path, row: dict[str, str]) -> None:
     """Add a line; columns that a row lacks (an epoch without evaluation) stay empty."""
-    columns = list(row)
-    if path.exists():
-        with path.open(newline="") as file:
-            columns = next(csv.reader(file))
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
+        writer = csv.DictWriter(file, _COLUMNS, restval="")
         if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
