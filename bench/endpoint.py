@@ -25,9 +25,10 @@ def main() -> None:
     """Start a service, measure both, print the ratio and the percentiles."""
     arguments = _arguments()
     images = [photo.read_bytes() for photo in arguments.photos]
-    repository = Path("model_repository")
+    repository = arguments.repository
     command = [sys.executable, "-m", "service", "serve", "--host", _HOST, "--port", str(arguments.port)]
     command += ["--precision", arguments.precision, "--log-level", "warning"]
+    command += ["--model-repository", str(repository), "--default-model", arguments.model]
     loops = {
         f"bare loop, {threads} threads": BareLoop(
             repository / arguments.model, precision=arguments.precision, threads=threads
@@ -63,6 +64,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, nargs="+")
+    parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--model", default="vehicles")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="bf16")
     parser.add_argument("--clients", type=int, default=8)

@@ -11,6 +11,6 @@ train() {  # name, then arguments of the trainer
     || echo "$name stopped with status $?; its folder holds the last epoch"
 }
 train vehicles --config small --data "$data/vehicles" --set epochs=400 --set batch_size=16 --set workers=8 \
-  --set 'augmentation.stretch=[1.0,1.6]'
+  --set "augmentation.stretch=[1.0,1.4]" --set augmentation.mosaic=0.7
 train hit-uav --config small --data "$data/hit-uav" --set image_size=640 --set epochs=150 --set batch_size=32 \
   --set optimizer.nominal_batch=32 --set workers=12
