@@ -1,4 +1,4 @@
-"""The model that ships, through the door that users knock on: ready, quiet on a blank picture, as accurate as its card."""
+"""The shipped model through the door that users knock on: ready, quiet on a blank picture, as accurate as its card."""
 
 import http.client
 import json
