@@ -1,7 +1,9 @@
 """The trainer's command line: what it prints, and one clear line for what it refuses."""
 
 import json
-import signal
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,14 +73,16 @@ def test_shapes_that_no_network_takes_are_refused(
     assert f"{shape}: both sides must be multiples of 32" in capsys.readouterr().err
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr("training.__main__.describe_variant", lambda _: signal.raise_signal(signal.SIGTERM))
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        assert main(["describe", "tiny"]) == 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert "stopped" in capsys.readouterr().err
+def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path):
+    fifo = (
+        tmp_path / "val.json"
+    )  # reading it waits for a writer, so the command is surely at work when the signal comes
+    os.mkfifo(fifo)
+    command = [sys.executable, "-m", "training", "evaluate", "--url", "http://127.0.0.1:9", "--data", str(fifo)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, fifo.open("w"):
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, "stopped" in told) == (130, True)
 
 
 def test_wrong_arguments_end_with_status_two(capsys: pytest.CaptureFixture[str]):
