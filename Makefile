@@ -10,8 +10,10 @@ ARGS ?=
 serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
 	$(BIN)/yolov7-service serve $(ARGS)
 
+# Two processes: the halves are never installed into one process either, and their thread pools and signal handlers do not mix.
 test: $(VENV)/.dev  ## the quick suite: seconds to a few minutes, wheels only, no root
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest tests/service $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/service $(ARGS)
 
 test-long: $(VENV)/.dev  ## the slow suite: every variant, real training steps
 	$(BIN)/python -m pytest -m long $(ARGS)
