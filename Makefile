@@ -40,7 +40,7 @@ $(VENV)/.service: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the service, the trainer and the checks into $(VENV) (once) ..."
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable '.[service,training,dev]'
+	$(PIP) --editable '.[service,triton,tracing,training,dev]'
 	@touch $@ $(VENV)/.service
 
 clean:

@@ -2,18 +2,24 @@
 
     ServiceError
     ├── RequestError           the caller's doing: the same request fails again
+    │   ├── Unauthenticated    no key, or one that is not known
+    │   ├── Forbidden          the key lacks the right
+    │   ├── RateLimited        this client is over its rate; carries when to come back
     │   ├── MalformedRequest   the body is not what its content type says, or a field is missing
     │   ├── UnsupportedBody    a content type that carries no image
     │   ├── NotAcceptable      no answer of ours fits the Accept header
     │   ├── BodyTooLarge       more bytes than the limit
     │   ├── BodyTooSlow        the body did not arrive in time
     │   ├── InvalidOption      an option is unknown or out of range; carries each finding
-    │   └── UnknownModel       no such model or version; says which exist
+    │   ├── UnknownModel       no such model or version; says which exist
+    │   └── ModelConflict      what was asked of a model does not fit the state it is in
     ├── Unavailable            ours and passing: retry after `retry_after_s`
-    │   ├── Overloaded         every place is taken
+    │   ├── Overloaded         every place is taken, or the answer could not be ready in time
     │   ├── Draining           the service is shutting down
     │   ├── ModelNotReady      not loaded yet, or the known image came out wrong
     │   └── EngineFailed       the engine could not run a batch
+    │       ├── EngineDown     no engine can be reached: running the images one by one would not help
+    │       └── EngineNonsense the engine's answer is not what its model promises
     ├── DeadlineExceeded       the answer would come too late
     ├── ClientLeft             nobody waits for the answer any more
     └── StartError             stops the start with one line
@@ -38,20 +44,26 @@ __all__ = [
     "ClientLeft",
     "DeadlineExceeded",
     "Draining",
+    "EngineDown",
     "EngineFailed",
+    "EngineNonsense",
     "Finding",
+    "Forbidden",
     "ImageError",
     "ImageTooLarge",
     "InvalidOption",
     "MalformedRequest",
+    "ModelConflict",
     "ModelNotReady",
     "NotAcceptable",
     "Overloaded",
+    "RateLimited",
     "RepositoryError",
     "RequestError",
     "ServiceError",
     "SettingsError",
     "StartError",
+    "Unauthenticated",
     "Unavailable",
     "UndecodableImage",
     "UnknownModel",
@@ -66,6 +78,24 @@ class ServiceError(Exception):
 
 class RequestError(ServiceError):
     """The caller's doing."""
+
+
+class Unauthenticated(RequestError):
+    """No key, or one that is not known."""
+
+
+class Forbidden(RequestError):
+    """A key that lacks the right."""
+
+
+class RateLimited(RequestError):
+    """Over the client's rate. `limit` requests are allowed in `window_s`; a new one is after `retry_after_s`."""
+
+    def __init__(self, message: str, *, limit: int, window_s: int, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.window_s = window_s
+        self.retry_after_s = retry_after_s
 
 
 class MalformedRequest(RequestError):
@@ -108,6 +138,10 @@ class UnknownModel(RequestError):
     """No such model or version; the message says which exist."""
 
 
+class ModelConflict(RequestError):
+    """What was asked of a model does not fit the state it is in: it cannot be loaded, or is in use."""
+
+
 class Unavailable(ServiceError):
     """Ours and passing: worth another try after `retry_after_s`."""
 
@@ -117,7 +151,7 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(Unavailable):
-    """Every place is taken."""
+    """Every place is taken, or the answer could not be ready before the deadline."""
 
 
 class Draining(Unavailable):
@@ -130,6 +164,14 @@ class ModelNotReady(Unavailable):
 
 class EngineFailed(Unavailable):
     """The engine could not run a batch."""
+
+
+class EngineDown(EngineFailed):
+    """No engine can be reached: running the images of a batch one by one would not help."""
+
+
+class EngineNonsense(EngineFailed):
+    """The engine answered, but not what its model promises: other shapes, types or counts."""
 
 
 class DeadlineExceeded(ServiceError):

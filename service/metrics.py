@@ -1,18 +1,26 @@
 """Every Prometheus series of the service, in base units. Whoever measures something says so here and nowhere else.
 
-Labels are bounded: a route is its template, a model one that is loaded, a stage or reason one of a few words.
-This module knows nothing of what it counts: it is given numbers and words.
+Labels are bounded: a route is its template, a model one that is loaded, a stage or reason one of a few words, an
+endpoint one of the configured. This module knows nothing of what it counts: it is given numbers and words.
+
+With several processes each writes its own file (PROMETHEUS_MULTIPROC_DIR, set before this module is imported), and
+`exposition` adds them up; a gauge says by its mode how.
 """
 
+import os
 from collections.abc import Mapping
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 PREFIX = "yolov7"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 IMAGES = (1, 2, 4, 8, 16, 32, 64)
 DETECTIONS = (0, 1, 2, 5, 10, 20, 50, 100, 300)
 PIXELS = (1e4, 1e5, 3e5, 1e6, 2e6, 4e6, 8e6, 16e6, 50e6)
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+Mode = Literal["livesum", "livemin", "livemax"]
 
 
 class Metrics:
@@ -27,8 +35,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
+        def gauge(name: str, text: str, *labels: str, mode: Mode = "livesum") -> Gauge:
+            return Gauge(f"{PREFIX}_{name}", text, labels, registry=registry, multiprocess_mode=mode)
 
         self.request_duration = histogram(
             "request_duration_seconds", "From the first byte of a request to the last of its answer.", SECONDS,
@@ -42,14 +50,29 @@ class Metrics:
         self.requests = counter("requests", "Requests answered.", "transport", "route", "code")
         self.rejected = counter("rejected", "Requests refused before any work was done.", "reason")
         self.dropped = counter("dropped", "Accepted images that were never inferred.", "reason")
-        self.errors = counter("errors", "Answers that were errors, by type.", "kind")
+        self.errors = counter("errors", "Answers that were errors, by type, and failures that were worked around.", "kind")
+        self.inferences = counter("inferences", "Images inferred.", "model", "version")
+        self.cache = counter("cache", "Look-ups of the candidate cache, by how they ended.", "result")
+        self.cache_bytes = gauge("cache_bytes", "Bytes held by the cache in memory.")
         self.in_flight = gauge("requests_in_flight", "Requests being worked on.")
         self.queue_length = gauge("queue_length", "Images waiting for a batch.")
         self.concurrency_limit = gauge("concurrency_limit", "Requests that may be in flight at once.")
-        self.model_ready = gauge("model_ready", "1 where the known image comes out as known.", "model", "version")
-        self.build_info = gauge("build_info", "Always 1.", "version", "engine", "precision")
+        self.model_ready = gauge(
+            "model_ready", "1 where the known image comes out as known.", "model", "version", mode="livemin"
+        )
+        self.endpoint_up = gauge("engine_endpoint_up", "1 where the engine answers.", "endpoint", mode="livemin")
+        self.reloads = counter("model_reloads", "Models that were reloaded because they had died.", "model")
+        self.build_info = gauge("build_info", "Always 1.", "version", "engine", mode="livemax")
 
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
         """Seconds by stage."""
         for stage, value in seconds.items():
             self.stage_duration.labels(stage).observe(value)
+
+    def exposition(self) -> bytes:
+        """What a scrape is answered: the series of this process, or of all where several share a folder."""
+        if not os.environ.get(SHARED):
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)
+        return generate_latest(together)

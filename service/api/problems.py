@@ -19,15 +19,20 @@ from service.errors import (
     DeadlineExceeded,
     Draining,
     EngineFailed,
+    EngineNonsense,
     Finding,
+    Forbidden,
     ImageError,
     ImageTooLarge,
     InvalidOption,
     MalformedRequest,
+    ModelConflict,
     ModelNotReady,
     NotAcceptable,
     Overloaded,
+    RateLimited,
     ServiceError,
+    Unauthenticated,
     Unavailable,
     UndecodableImage,
     UnknownModel,
@@ -42,9 +47,12 @@ LINGER_S = 2.0
 
 # Type of error → status, name, title. A subclass that is not here is answered as its parent.
 TABLE: Mapping[type[Exception], tuple[int, str, str]] = {
+    Unauthenticated: (401, "unauthenticated", "No valid key"),
+    Forbidden: (403, "forbidden", "Not allowed"),
     MalformedRequest: (400, "malformed-request", "Malformed request"),
     UnknownModel: (404, "unknown-model", "Unknown model"),
     NotAcceptable: (406, "not-acceptable", "Not acceptable"),
+    ModelConflict: (409, "model-conflict", "The model's state does not allow it"),
     BodyTooSlow: (408, "body-too-slow", "The body arrived too slowly"),
     BodyTooLarge: (413, "body-too-large", "Too many bytes"),
     ImageTooLarge: (413, "image-too-large", "Too many pixels"),
@@ -52,10 +60,12 @@ TABLE: Mapping[type[Exception], tuple[int, str, str]] = {
     UnsupportedImage: (415, "unsupported-image", "Unsupported image type"),
     UndecodableImage: (422, "undecodable-image", "The image cannot be decoded"),
     InvalidOption: (422, "invalid-option", "Invalid option"),
+    RateLimited: (429, "rate-limited", "Too many requests"),
     ClientLeft: (499, "client-left", "The client left"),
     Overloaded: (503, "overloaded", "Overloaded"),
     Draining: (503, "draining", "Shutting down"),
     ModelNotReady: (503, "model-not-ready", "The model is not ready"),
+    EngineNonsense: (502, "engine-nonsense", "The engine answered nonsense"),
     EngineFailed: (503, "engine-failed", "The engine failed"),
     DeadlineExceeded: (504, "deadline-exceeded", "The deadline passed"),
 }
@@ -114,6 +124,26 @@ def describe(error: ServiceError | ImageError) -> Problem:
     findings = error.findings if isinstance(error, InvalidOption) else ()
     if isinstance(error, UndecodableImage):
         findings = (Finding("/image", str(error)),)
-    headers = (("Retry-After", str(error.retry_after_s)),) if isinstance(error, Unavailable) else ()
+    headers = _headers(error)
     closes = isinstance(error, BodyTooLarge | BodyTooSlow)
     return Problem(status, name, title, str(error), findings, headers, closes)
+
+
+def _headers(error: ServiceError | ImageError) -> tuple[tuple[str, str], ...]:
+    match error:
+        case Unauthenticated():
+            return (("WWW-Authenticate", 'Bearer realm="yolov7-service"'),)
+        case RateLimited():
+            seconds = str(error.retry_after_s)
+            limit, window = str(error.limit), error.window_s
+            return (
+                ("Retry-After", seconds),
+                ("RateLimit-Limit", limit),
+                ("RateLimit-Remaining", "0"),
+                ("RateLimit-Reset", seconds),
+                ("RateLimit-Policy", f"{limit};w={window}"),
+            )
+        case Unavailable():
+            return (("Retry-After", str(error.retry_after_s)),)
+        case _:
+            return ()

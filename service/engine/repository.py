@@ -1,12 +1,15 @@
 """The model repository on disk, as the engines of this process read it.
 
-    <root>/<name>/spec.json                   the passport of the model, see service.vision.spec
+    <root>/<name>/spec.json                   names the current version: a copy of that version's spec
+    <root>/<name>/<version>/spec.json         the passport of a version, see service.vision.spec
     <root>/<name>/<version>/model.onnx        the served graph
 
-Reading checks that the file is the one the spec speaks of (sha256). Nothing is fetched, converted or written here.
+Reading checks that the file is the one the spec speaks of (sha256). Nothing is fetched or converted here, and all that is
+ever written is which version is current.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +30,22 @@ def model_names(root: Path) -> tuple[str, ...]:
     return tuple(sorted(spec.parent.name for spec in root.glob("*/spec.json")))
 
 
-def open_model(root: Path, name: str) -> StoredModel:
-    """Reads the spec of `name` and verifies its graph. Raises RepositoryError with one clear line."""
+def open_model(root: Path, name: str, version: str | None = None) -> StoredModel:
+    """Reads the spec of `name` and verifies its graph; without a version the current one, which spec.json names.
+
+    Raises RepositoryError with one clear line.
+    """
     names = model_names(root)
     if name not in names:
         known = ", ".join(names) if names else "none at all"
         raise RepositoryError(f"no model {name!r} in {root.absolute()}; there is {known}")
-    spec = _read_spec(root / name / "spec.json")
-    if spec.name != name:
-        raise RepositoryError(f"{root / name / 'spec.json'} speaks of {spec.name!r}, not of {name!r}")
+    path = root / name / (version or "") / "spec.json"
+    if version is not None and version not in version_names(root, name):
+        known = ", ".join(version_names(root, name)) or "none at all"
+        raise RepositoryError(f"model {name!r} in {root.absolute()} has no version {version!r}; there is {known}")
+    spec = _read_spec(path)
+    if spec.name != name or version not in (None, spec.version):
+        raise RepositoryError(f"{path} speaks of {spec.name}/{spec.version}")
     onnx = root / name / spec.version / "model.onnx"
     if not onnx.is_file():
         raise RepositoryError(f"{onnx} is missing, but the spec of {name!r} names version {spec.version}")
@@ -44,6 +54,24 @@ def open_model(root: Path, name: str) -> StoredModel:
     if found != spec.sha256:
         raise RepositoryError(f"{onnx} is not the file its spec speaks of: sha256 {found}, expected {spec.sha256}")
     return StoredModel(spec, onnx)
+
+
+def version_names(root: Path, name: str) -> tuple[str, ...]:
+    """Versions of a model that have a spec of their own, lowest first."""
+    found = (spec.parent.name for spec in (root / name).glob("*/spec.json"))
+    return tuple(sorted((version for version in found if version.isdecimal()), key=int))
+
+
+def make_current(root: Path, name: str, version: str) -> None:
+    """Writes which version is current, by one rename. Raises RepositoryError, as where the repository is read-only."""
+    spec = _read_spec(root / name / version / "spec.json")
+    path = root / name / "spec.json"
+    staged = path.with_name(f".spec.json.{os.getpid()}")
+    try:
+        staged.write_text(spec.to_json(), encoding="utf-8")
+        staged.replace(path)
+    except OSError as exc:
+        raise RepositoryError(f"{path} cannot be written: {exc.strerror}") from exc
 
 
 def _read_spec(path: Path) -> ModelSpec:
