@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.vision.image import (
+    FORMATS,
     ImageError,
     ImageTooLarge,
     UndecodableImage,
@@ -133,6 +134,17 @@ def test_formats_that_pillow_knows_but_we_do_not_take_are_unsupported(
     for kind in ("PPM", "TGA", "ICO", "PCX", "JPEG2000", "AVIF", "SGI", "EPS"):
         with pytest.raises(UnsupportedImage):
             decode(save(thumbnail, kind))
+
+
+def test_formats_that_are_switched_off_are_unsupported(files: dict[str, bytes]) -> None:
+    assert {read_header(data, max_pixels=LIMIT).format for data in files.values()} == FORMATS
+    for data in files.values():
+        kind = read_header(data, max_pixels=LIMIT).format
+        only = frozenset({kind})
+        np.testing.assert_array_equal(decode(data, formats=only), decode(data))
+        for take in (decode, read_header):
+            with pytest.raises(UnsupportedImage, match=f"{kind} images are not taken here"):
+                take(data, max_pixels=LIMIT, formats=FORMATS - only)
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
