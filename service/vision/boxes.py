@@ -43,11 +43,16 @@ def iou_matrix(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArr
     """
     # One coordinate at a time: (N, M) arrays, contiguous, instead of (N, M, 2) that is read twice.
     x1, y1, x2, y2 = boxes.T[..., None]
-    ox1, oy1, ox2, oy2 = others.T
+    ox1, oy1, ox2, oy2 = np.ascontiguousarray(others.T)
     with np.errstate(all="ignore"):
-        width = np.minimum(x2, ox2) - np.maximum(x1, ox1)
-        height = np.minimum(y2, oy2) - np.maximum(y1, oy1)
-        intersection = np.maximum(width, 0) * np.maximum(height, 0)
-        union = area(boxes)[:, None] + area(others) - intersection
+        intersection = np.minimum(x2, ox2)
+        intersection -= np.maximum(x1, ox1)
+        np.maximum(intersection, 0, out=intersection)
+        height = np.minimum(y2, oy2)
+        height -= np.maximum(y1, oy1)
+        np.maximum(height, 0, out=height)
+        intersection *= height
+        union = (x2 - x1) * (y2 - y1) + (ox2 - ox1) * (oy2 - oy1)
+        union -= intersection
         result: NDArray[np.float32] = intersection / union
     return result

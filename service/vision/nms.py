@@ -30,39 +30,47 @@ def nms(
     classes: int (N,), boxes of different classes leave one another alone; None: all are one class.
     limit: stop after so many.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = (-scores).argsort(kind="stable")
     limit = len(order) if limit is None else limit
-    if classes is None:
-        classes = np.zeros(len(order), np.int32)
     threshold = np.float32(iou_threshold)
-    kept = np.empty(0, np.int64)
+    kept = order[:0]
     for start in range(0, len(order), BLOCK):
         if len(kept) >= limit:
             break
         block = order[start : start + BLOCK]
-        free = ~_overlaps(boxes, classes, block, kept, threshold).any(axis=1)
-        block = block[free]
-        kept = np.concatenate([kept, block[_survivors(_overlaps(boxes, classes, block, block, threshold))]])
+        if len(kept):
+            block = block[~_overlaps(boxes, classes, block, kept, threshold).any(axis=1)]
+        stays = _first_come(_overlaps(boxes, classes, block, block, threshold))
+        kept = np.concatenate([kept, block[stays]])
     return kept[:limit]
 
 
 def _overlaps(
     boxes: NDArray[np.float32],
-    classes: NDArray[np.int32],
+    classes: NDArray[np.int32] | None,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     threshold: np.float32,
 ) -> NDArray[np.bool_]:
     """(rows, columns) true where the two boxes are of one class and overlap too much."""
     overlaps: NDArray[np.bool_] = iou_matrix(boxes[rows], boxes[columns]) > threshold
-    overlaps &= classes[rows][:, None] == classes[columns]
+    if classes is not None:
+        overlaps &= classes[rows][:, None] == classes[columns]
     return overlaps
 
 
-def _survivors(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which boxes of one block stay, given (B, B) overlaps of boxes in falling order of score."""
-    alive = np.ones(len(overlaps), np.bool_)
-    for index, overlapped in enumerate(overlaps):
-        if alive[index]:
-            alive[index + 1 :] &= ~overlapped[index + 1 :]
-    return alive
+def _first_come(overlaps: NDArray[np.bool_]) -> list[int]:
+    """Which boxes of one block stay, rising, given (B, B) overlaps of boxes in falling order of score.
+
+    A row becomes one whole number of B bits, so that dropping all that a box overlaps is a single `or`.
+    """
+    packed = np.packbits(overlaps, axis=1, bitorder="little")
+    row_bytes = packed.shape[1]
+    bits = packed.tobytes()
+    stays = []
+    dropped = 0
+    for index in range(len(overlaps)):
+        if not dropped >> index & 1:
+            stays.append(index)
+            dropped |= int.from_bytes(bits[index * row_bytes : (index + 1) * row_bytes], "little")
+    return stays
