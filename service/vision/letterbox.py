@@ -85,7 +85,7 @@ class Letterbox:
         """Boxes (N, 4) xyxy from pixels of the network's input to pixels of the picture, clipped to it."""
         height, width = self.image_hw
         unclipped = (boxes - self._offset()) / self._scale()
-        return np.clip(unclipped, 0, np.array([width, height, width, height])).astype(np.float32)
+        return unclipped.clip(0, np.array([width, height, width, height])).astype(np.float32)
 
     def _scale(self) -> NDArray[np.float64]:
         vertical, horizontal = self.resized_hw[0] / self.image_hw[0], self.resized_hw[1] / self.image_hw[1]

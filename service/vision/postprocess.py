@@ -38,6 +38,15 @@ SERVED_EVALUATION = PostprocessOptions(confidence=0.001, iou=0.65, max_detection
 """The options under which AP is measured, wherever it is measured."""
 
 
+def count_contenders(candidates: Candidates, options: PostprocessOptions) -> int:
+    """How many rows are above the least threshold in play: what `postprocess` really works on, known in 2 µs.
+
+    With some thirty contenders of K rows, postprocessing takes about as long as handing it to a thread would (50 µs);
+    with a thousand it takes a millisecond.
+    """
+    return int(np.count_nonzero(candidates.scores > _least_confidence(options)))
+
+
 def postprocess(candidates: Candidates, letterbox: Letterbox, options: PostprocessOptions) -> Detections:
     """Threshold, best class, class filter, NMS, and back to the upright original; best first.
 
@@ -46,11 +55,17 @@ def postprocess(candidates: Candidates, letterbox: Letterbox, options: Postproce
     With multi_label off, the best class of a prediction is found before the class filter: asking for cars does not turn
     trucks into cars.
     """
-    order = np.argsort(-candidates.scores, kind="stable")
+    # Of the rows that no threshold lets through none is answered and none hides another: a prediction's best row is its
+    # first in falling score, so if that one falls here, all its others do.
+    rows = (candidates.scores > _least_confidence(options)).nonzero()[0]
+    order = rows[(-candidates.scores[rows]).argsort(kind="stable")]
     if not options.multi_label:
         order = order[_first_of_each(candidates.predictions[order])]
-    order = order[_wanted(candidates.scores[order], candidates.classes[order], options)]
-    boxes, scores, classes = candidates.boxes[order], candidates.scores[order], candidates.classes[order]
+    scores, classes = candidates.scores[order], candidates.classes[order]
+    if options.class_confidence or options.classes is not None:
+        wanted = _wanted(scores, classes, options)
+        order, scores, classes = order[wanted], scores[wanted], classes[wanted]
+    boxes = candidates.boxes[order]
     kept = nms(
         boxes,
         scores,
@@ -61,7 +76,8 @@ def postprocess(candidates: Candidates, letterbox: Letterbox, options: Postproce
     clipped = letterbox.to_image(boxes[kept])
     # Clipping leaves nothing of what lies wholly in the grey; comparing drops a nan as well.
     seen = area(clipped) > 0
-    return Detections(clipped[seen], scores[kept][seen], classes[kept][seen])
+    kept = kept[seen]
+    return Detections(clipped[seen], scores[kept], classes[kept])
 
 
 def _first_of_each(predictions: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -77,3 +93,8 @@ def _wanted(scores: NDArray[np.float32], classes: NDArray[np.int32], options: Po
     if options.classes is not None:
         wanted &= np.isin(classes, options.classes)
     return wanted
+
+
+def _least_confidence(options: PostprocessOptions) -> np.float32:
+    """The lowest of all thresholds, rounded as they are where they are compared."""
+    return np.float32(min([options.confidence, *(confidence for _, confidence in options.class_confidence)]))
