@@ -18,14 +18,15 @@ from service.access.rate import Rate
 from service.access.shared import SharedRates
 from service.access.windows import BoundedWindows
 
-# Clients remembered in this process, of either sort; some 250 bytes each.
+# Some 250 bytes each.
 CAPACITY = 10_000
 
 
 class Rates:
     """`default` is for keys that set no rate, `anonymous` for each peer without a key; None lets through freely.
 
-    `shared` counts for several processes together; `aclose` closes it.
+    `shared` counts for several processes together; `aclose` closes it. `capacity` clients with a key and as many peers
+    are remembered here, the least recently seen forgotten.
     """
 
     def __init__(
@@ -34,14 +35,15 @@ class Rates:
         default: Rate | None = None,
         anonymous: Rate | None = None,
         shared: SharedRates | None = None,
+        capacity: int = CAPACITY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._default = default
         self._anonymous = anonymous
         self._shared = shared
         # Apart, so that a crowd of strangers cannot make us forget how much a key has used.
-        self._keyed_here = BoundedWindows(CAPACITY, clock=clock)
-        self._peers_here = BoundedWindows(CAPACITY, clock=clock)
+        self._keyed_here = BoundedWindows(capacity, clock=clock)
+        self._peers_here = BoundedWindows(capacity, clock=clock)
 
     async def start(self) -> None:
         """Connects to Redis, so that the first request need not. Optional, raises nothing, takes about 1 s at most."""

@@ -52,9 +52,8 @@ async def test_each_peer_without_a_key_has_its_own_rate(clock):
     assert await rates.take(GATE, peer="192.0.2.1") is None
 
 
-async def test_a_crowd_of_strangers_does_not_make_a_key_forgotten(clock, monkeypatch):
-    monkeypatch.setattr("service.access.rates.CAPACITY", 10)
-    rates = Rates(anonymous=Rate(2, 60), clock=clock)
+async def test_a_crowd_of_strangers_does_not_make_a_key_forgotten(clock):
+    rates = Rates(anonymous=Rate(2, 60), capacity=10, clock=clock)
     assert await admitted(rates, DOOR, 9) == 3
     for peer in range(100):
         await rates.take(ANONYMOUS, peer=str(peer))
