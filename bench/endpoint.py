@@ -1,93 +1,93 @@
-"""``POST /v1/detect`` with 8 clients beside the bare loop: what queue, HTTP and JSON cost.
+"""The embedded engine: ``POST /v1/detect`` beside the bare loop and a LitServe application of one's own.
 
-    .venv/bin/python bench/endpoint.py PHOTO.jpg [PHOTO.jpg ...] [--model vehicles] [--precision bf16]
+    .venv/bin/python bench/make_model.py /tmp/repository
+    .venv/bin/python bench/endpoint.py --repository /tmp/repository --model tiny                      # 773×512 photos
+    .venv/bin/python bench/endpoint.py --repository /tmp/repository --model tiny --size 1920x1080 --rival-shapes 640x640
 
-Both contenders use the same model, precision and cores; the load generator shares the cores and its time is printed.
-The machine should be otherwise idle.
+All contenders use the same model, precision, decoder and cores. The bare loop decodes, letterboxes, infers and
+suppresses without queue, HTTP or JSON: the best of 2 to 4 threads is the reference. LitServe takes part in the
+arrangement that was fastest in a pilot; with ``--rival-shapes 640x640`` it letterboxes to squares, as one does without
+rectangles. No two requests in flight carry the same bytes, and ours is told not to keep answers, so nothing is answered
+from a cache. The load generator shares the cores and its time is printed. The machine should be otherwise idle.
 """
 
 import argparse
-import asyncio
-import http.client
-import subprocess
-import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from bare import BareLoop
-from load import Load, drive, request_bytes
-from rounds import interleave, report
+from contenders import LITSERVE_OPENVINO, Contender, litserve, ours
+from contest import ClosedLoop, Pilot, print_loads
+from photos import add_arguments, chosen, copies
+from rounds import best, interleave, report, save
+from server import Server
 
-_HOST = "127.0.0.1"
+_COPIES = 128
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 def main() -> None:
-    """Start a service, measure both, print the ratio and the percentiles."""
+    """Start the servers, measure in rounds, print ratios and percentiles."""
     arguments = _arguments()
-    images = [photo.read_bytes() for photo in arguments.photos]
-    repository = arguments.repository
-    command = [sys.executable, "-m", "service", "serve", "--host", _HOST, "--port", str(arguments.port)]
-    command += ["--precision", arguments.precision, "--log-level", "warning"]
-    command += ["--model-repository", str(repository), "--default-model", arguments.model]
+    images = copies(chosen(arguments), _COPIES)
+    model = arguments.repository / arguments.model
     loops = {
-        f"bare loop, {threads} threads": BareLoop(
-            repository / arguments.model, precision=arguments.precision, threads=threads
-        )
-        for threads in (2, 3, 4)
+        f"bare loop, {threads} threads": BareLoop(model, precision=arguments.precision, threads=threads)
+        for threads in arguments.bare_threads
     }
-    requests = [request_bytes(image, host=_HOST, path=f"/v1/detect?model={arguments.model}") for image in images]
-    loads: list[Load] = []
-
-    def endpoint() -> float:
-        loads.append(
-            asyncio.run(drive(_HOST, arguments.port, requests, clients=arguments.clients, seconds=arguments.seconds))
+    contenders = {"ours": _ours(arguments)}
+    pilot: dict[str, float] = {}
+    if arguments.rivals:
+        contenders["LitServe"], pilot = Pilot(images, arguments.clients, arguments.pilot_seconds).fastest(
+            _litserve(arguments)
         )
-        return loads[-1].per_second
+    with ExitStack() as stack:
+        servers = {}
+        for name, contender in contenders.items():
+            server = stack.enter_context(Server(contender.command))
+            requests = contender.requests(images, _NO_STORE)
+            servers[name] = ClosedLoop(server, requests, arguments.clients, arguments.seconds)
+        bare = {
+            name: lambda loop=loop: loop.per_second(images, seconds=arguments.seconds) for name, loop in loops.items()
+        }
+        figures = interleave(bare | servers, rounds=arguments.rounds)
+    title = f"{arguments.model}, {arguments.precision}, {arguments.clients} clients"
+    ratios = report(title, "images/s", figures, reference=best(figures, list(loops)))
+    if "LitServe" in ratios:
+        print(f"ours / LitServe ({contenders['LitServe'].name}): {ratios['ours'] / ratios['LitServe']:.3f}")
+    print_loads(servers)
+    loads = {name: [load.summary() for load in loop.measured] for name, loop in servers.items()}
+    save(arguments.out, title=title, figures=figures, ratios=ratios, pilot=pilot, loads=loads)
 
-    contenders = {
-        name: lambda loop=loop: loop.per_second(images, seconds=arguments.seconds) for name, loop in loops.items()
-    }
-    with subprocess.Popen(command) as server:
-        try:
-            _await_ready(arguments.port)
-            figures = interleave(contenders | {"POST /v1/detect": endpoint}, rounds=arguments.rounds)
-        finally:
-            server.terminate()
-    best = max(loops, key=lambda name: sorted(figures[name])[len(figures[name]) // 2])
-    report(f"{arguments.model}, {arguments.precision}, {len(images)} photos", "images/s", figures, reference=best)
-    for load in loads[1:]:
-        median, late = 1e3 * load.percentile(0.5), 1e3 * load.percentile(0.99)
-        own = load.cpu_seconds / load.seconds
-        print(f"p50 {median:.1f} ms  p99 {late:.1f} ms  {load.statuses}  load generator {own:.2f} cores")
+
+def _ours(arguments: argparse.Namespace) -> Contender:
+    flags = ["--precision", arguments.precision, "--default-model", arguments.model]
+    flags += ["--model-repository", str(arguments.repository.absolute())]
+    return ours("ours", *flags, *arguments.flags.split(), query=f"?model={arguments.model}")
+
+
+def _litserve(arguments: argparse.Namespace) -> list[Contender]:
+    flags = ["--model", str((arguments.repository / arguments.model).absolute()), "--precision", arguments.precision]
+    shapes = ["--shapes", *arguments.rival_shapes] if arguments.rival_shapes else []
+    return litserve(LITSERVE_OPENVINO, *flags, *shapes)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, nargs="+")
+    add_arguments(parser)
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--model", default="vehicles")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="bf16")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--bare-threads", type=int, nargs="+", default=(2, 3, 4))
+    parser.add_argument("--flags", default="", help="more flags for our service, in one string")
+    parser.add_argument("--no-rivals", dest="rivals", action="store_false", help="leave LitServe out")
+    parser.add_argument("--rival-shapes", nargs="*", default=[], metavar="HxW", help="LitServe's (default: ours)")
+    parser.add_argument("--pilot-seconds", type=float, default=4.0)
+    parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     return parser.parse_args()
-
-
-def _await_ready(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection(_HOST, port, timeout=2)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == http.HTTPStatus.OK:
-                return
-        except OSError:
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.2)
-    raise SystemExit("the service did not get ready within 60 s")
 
 
 if __name__ == "__main__":
