@@ -126,8 +126,9 @@ def _pool(url: str) -> BlockingConnectionPool:
             url,
             max_connections=MOST_CONNECTIONS,
             timeout=TRIAL_S,
-            # Every wait has a limit of ours; a second try would only count a request twice.
-            retry=Retry(NoBackoff(), 0),
+            # Every wait has a limit of ours. A connection of the pool may have ended unnoticed, and then a second try,
+            # at once, finds a Redis that came back; at worst a request is counted twice.
+            retry=Retry(NoBackoff(), 1),
             socket_timeout=None,
             socket_connect_timeout=None,
         )

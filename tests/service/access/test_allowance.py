@@ -32,7 +32,7 @@ async def test_over_the_rate_says_when_to_come_back(clock):
 
 
 async def test_redis_says_the_same(clock, redis_process):
-    redis = RedisStorage(f"async+redis+{redis_process.url}", implementation="redispy")
+    redis = RedisStorage(f"async+{redis_process.url}", implementation="redispy")
     windows = BoundedWindows(10, clock=clock)
     for remaining in (2, 1, 0):
         for storage in (redis, windows):
