@@ -1,8 +1,14 @@
-"""Boxes and labels onto a picture. Knows nothing of where detections come from."""
+"""Boxes and labels onto a picture. Knows nothing of where detections come from.
+
+Only the letters are Pillow's. Its own drawing would need the whole picture in its own memory and back, which takes
+longer than all the boxes.
+"""
 
 import colorsys
 from collections.abc import Sequence
+from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -16,19 +22,18 @@ def draw(image: NDArray[np.uint8], detections: Detections, class_names: Sequence
     Lines and letters grow with the picture. A label sits on its box's upper edge, or within the box where there is no
     room above; it never leaves the picture unless it is wider than that.
     """
-    canvas = Image.fromarray(image)
-    pen = ImageDraw.Draw(canvas)
-    side = min(canvas.size)
+    canvas = np.array(image)
+    side = min(canvas.shape[:2])
     line = max(1, round(side / 250))
-    font = ImageFont.load_default(size=max(9, side / 32))
+    size = max(9, side / 32)
     for index in reversed(range(len(detections))):
         class_id = int(detections.class_ids[index])
-        left, top, right, bottom = (round(edge) for edge in detections.boxes[index].tolist())
         colour = class_colour(class_id)
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
-        label = f"{class_names[class_id]} {detections.scores[index]:.2f}"
-        _write(pen, (left, top), label, font=font, colour=colour)
-    return np.array(canvas)
+        left, top, right, bottom = (round(edge) for edge in detections.boxes[index].tolist())
+        _outline(canvas, (left, top, max(left, right), max(top, bottom)), line, colour)
+        letters = _letters(f"{class_names[class_id]} {detections.scores[index]:.2f}", size)
+        _paste(canvas, (left, top), _on_ground(letters, colour))
+    return canvas
 
 
 def class_colour(class_id: int) -> tuple[int, int, int]:
@@ -37,20 +42,44 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _write(
-    pen: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    label: str,
-    *,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    colour: tuple[int, int, int],
+def _outline(
+    canvas: NDArray[np.uint8], box: tuple[int, int, int, int], line: int, colour: tuple[int, int, int]
 ) -> None:
-    """Dark letters on a patch of the colour, above the corner if that is inside the picture."""
-    ink = pen.textbbox((0, 0), label, font=font, anchor="la")
+    """Four bars within the box; its last row and column belong to it, if the picture has them."""
+    height, width = canvas.shape[:2]
+    left, right = (min(max(x, 0), width - 1) for x in box[::2])
+    top, bottom = (min(max(y, 0), height - 1) for y in box[1::2])
+    inside = canvas[top : bottom + 1, left : right + 1]
+    for bar in (inside[:line], inside[-line:], inside[:, :line], inside[:, -line:]):
+        bar[:] = colour
+
+
+# The same few hundred words over and over, in a stream above all; they take most of the time that drawing takes.
+@lru_cache(maxsize=512)
+def _letters(label: str, size: float) -> NDArray[np.uint8]:
+    """(h, w) uint8, read-only: 255 where the letters cover a pixel wholly, with a margin around them."""
+    font = ImageFont.load_default(size=size)
+    ink = font.getbbox(label, anchor="la")
     margin = round(ink[3] / 4)
-    width, height = round(ink[2]) + 2 * margin, round(ink[3]) + 2 * margin
-    canvas_width, canvas_height = pen.im.size
-    x = max(0, min(corner[0], canvas_width - width))
-    y = corner[1] - height if corner[1] >= height else max(0, min(corner[1], canvas_height - height))
-    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
-    pen.text((x + margin, y + margin), label, fill=(0, 0, 0), font=font, anchor="la")
+    page = Image.new("L", (round(ink[2]) + 2 * margin, round(ink[3]) + 2 * margin))
+    ImageDraw.Draw(page).text((margin, margin), label, fill=255, font=font, anchor="la")
+    letters = np.array(page)
+    letters.flags.writeable = False
+    return letters
+
+
+def _on_ground(letters: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8: black letters on a patch of the colour."""
+    shades = (np.arange(255, -1, -1)[:, None] * colour + 127) // 255
+    return cv2.LUT(cv2.cvtColor(letters, cv2.COLOR_GRAY2RGB), shades[None].astype(np.uint8)).astype(
+        np.uint8, copy=False
+    )
+
+
+def _paste(canvas: NDArray[np.uint8], corner: tuple[int, int], patch: NDArray[np.uint8]) -> None:
+    """Above the corner if that is inside the picture; what is too wide or too high for it is cut off."""
+    (height, width), (rows, columns) = patch.shape[:2], canvas.shape[:2]
+    x = max(0, min(corner[0], columns - width))
+    y = corner[1] - height if corner[1] >= height else max(0, min(corner[1], rows - height))
+    there = canvas[y : y + height, x : x + width]
+    there[:] = patch[: there.shape[0], : there.shape[1]]

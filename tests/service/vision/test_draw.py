@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from service.vision.detections import Detections
 from service.vision.draw import class_colour, draw
@@ -72,3 +73,33 @@ def test_colours_of_neighbouring_classes_differ() -> None:
     assert len({class_colour(index) for index in range(80)}) == 80
     for one, other in itertools.pairwise(class_colour(index) for index in range(80)):
         assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 100
+
+
+def test_all_four_edges_show_of_a_box_as_large_as_the_picture() -> None:
+    drawn = draw(np.zeros((200, 300, 3), np.uint8), detections((0, 0, 300, 200), class_id=3), NAMES)
+    for row, column in ((0, 299), (199, 150), (100, 0), (100, 299)):
+        assert tuple(drawn[row, column]) == class_colour(3)
+
+
+def test_a_box_thinner_than_its_lines_is_not_drawn_larger() -> None:
+    drawn = draw(np.zeros((1000, 1000, 3), np.uint8), detections((500, 600, 502, 601)), NAMES)
+    rows, columns = np.nonzero(drawn[600:].any(axis=2))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 1, 500, 502)
+
+
+def test_a_label_is_the_letters_that_pillow_would_have_written() -> None:
+    drawn = draw(np.zeros((200, 300, 3), np.uint8), detections((20, 100, 200, 160), class_id=3), NAMES)
+    font = ImageFont.load_default(size=9)
+    _, _, width, height = font.getbbox("class 3 0.90", anchor="la")
+    margin = round(height / 4)
+    patch = Image.new("RGB", (round(width) + 2 * margin, round(height) + 2 * margin), class_colour(3))
+    ImageDraw.Draw(patch).text((margin, margin), "class 3 0.90", fill=(0, 0, 0), font=font, anchor="la")
+    np.testing.assert_array_equal(drawn[100 - patch.height : 100, 20 : 20 + patch.width], patch)
+
+
+def test_the_same_picture_is_drawn_again() -> None:
+    ground = np.zeros((200, 300, 3), np.uint8)
+    first = draw(ground, detections((20, 60, 120, 160), class_id=3), NAMES)
+    for class_id in (4, 3):
+        again = draw(ground, detections((20, 60, 120, 160), class_id=class_id), NAMES)
+        assert np.array_equal(first, again) == (class_id == 3)
