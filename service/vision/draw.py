@@ -31,7 +31,7 @@ def draw(image: NDArray[np.uint8], detections: Detections, class_names: Sequence
         colour = class_colour(class_id)
         left, top, right, bottom = (round(edge) for edge in detections.boxes[index].tolist())
         _outline(canvas, (left, top, max(left, right), max(top, bottom)), line, colour)
-        letters = _letters(f"{class_names[class_id]} {detections.scores[index]:.2f}", size)
+        letters = _label(class_names[class_id], f"{detections.scores[index]:.2f}", size)
         _paste(canvas, (left, top), _on_ground(letters, colour))
     return canvas
 
@@ -54,18 +54,41 @@ def _outline(
         bar[:] = colour
 
 
-# The same few hundred words over and over, in a stream above all; they take most of the time that drawing takes.
-@lru_cache(maxsize=512)
-def _letters(label: str, size: float) -> NDArray[np.uint8]:
-    """(h, w) uint8, read-only: 255 where the letters cover a pixel wholly, with a margin around them."""
+def _label(name: str, score: str, size: float) -> NDArray[np.uint8]:
+    """(h, w) uint8 with a margin around: 255 where the letters cover a pixel wholly.
+
+    To the pixel what Pillow makes of the whole line: advances are whole pixels, and nothing is kerned to a space.
+    """
+    parts = _letters(name + " ", size), _letters(score, size)
+    overhang = _overhang(size)
+    height = max(part.shape[0] for part in parts)
+    margin = round(height / 4)
+    page = np.zeros((height + 2 * margin, sum(part.shape[1] - overhang for part in parts) + 2 * margin), np.uint8)
+    x = margin
+    for part in parts:
+        there = page[margin : margin + part.shape[0], x - overhang : x - overhang + part.shape[1]]
+        np.maximum(there, part, out=there)
+        x += part.shape[1] - overhang
+    return page
+
+
+# Rendering letters is most of the work of drawing, but there are only so many classes, and scores of two digits.
+@lru_cache(maxsize=1024)
+def _letters(text: str, size: float) -> NDArray[np.uint8]:
+    """(h, w) uint8, read-only: coverage by the letters, from the ascender down, with room for overhang on the left."""
     font = ImageFont.load_default(size=size)
-    ink = font.getbbox(label, anchor="la")
-    margin = round(ink[3] / 4)
-    page = Image.new("L", (round(ink[2]) + 2 * margin, round(ink[3]) + 2 * margin))
-    ImageDraw.Draw(page).text((margin, margin), label, fill=255, font=font, anchor="la")
+    ink = font.getbbox(text, anchor="la")
+    overhang = _overhang(size)
+    page = Image.new("L", (overhang + round(ink[2]), round(ink[3])))
+    ImageDraw.Draw(page).text((overhang, 0), text, fill=255, font=font, anchor="la")
     letters = np.array(page)
     letters.flags.writeable = False
     return letters
+
+
+def _overhang(size: float) -> int:
+    """How far a letter may reach to the left of where its line begins; less than the margin."""
+    return round(size / 8)
 
 
 def _on_ground(letters: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -87,13 +87,16 @@ def test_a_box_thinner_than_its_lines_is_not_drawn_larger() -> None:
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 1, 500, 502)
 
 
-def test_a_label_is_the_letters_that_pillow_would_have_written() -> None:
-    drawn = draw(np.zeros((200, 300, 3), np.uint8), detections((20, 100, 200, 160), class_id=3), NAMES)
-    font = ImageFont.load_default(size=9)
-    _, _, width, height = font.getbbox("class 3 0.90", anchor="la")
+@pytest.mark.parametrize("name", ["car", "jaguar", "Öltank", "AV", "traffic light", "", "f", "日本"])
+@pytest.mark.parametrize("side", [300, 700, 1080])
+def test_a_label_is_the_letters_that_pillow_would_have_written(name: str, side: int) -> None:
+    drawn = draw(np.zeros((side, side, 3), np.uint8), detections((20, 100, side - 1, side - 1)), [name])
+    text = f"{name} 0.90"
+    font = ImageFont.load_default(size=max(9, side / 32))
+    _, _, width, height = font.getbbox(text, anchor="la")
     margin = round(height / 4)
-    patch = Image.new("RGB", (round(width) + 2 * margin, round(height) + 2 * margin), class_colour(3))
-    ImageDraw.Draw(patch).text((margin, margin), "class 3 0.90", fill=(0, 0, 0), font=font, anchor="la")
+    patch = Image.new("RGB", (round(width) + 2 * margin, round(height) + 2 * margin), class_colour(0))
+    ImageDraw.Draw(patch).text((margin, margin), text, fill=(0, 0, 0), font=font, anchor="la")
     np.testing.assert_array_equal(drawn[100 - patch.height : 100, 20 : 20 + patch.width], patch)
 
 
