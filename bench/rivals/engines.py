@@ -41,7 +41,7 @@ class SleepingEngine:
     """Takes ``seconds`` for a batch and answers the same candidates always."""
 
     seconds: float
-    shapes_hw: Sequence[tuple[int, int]] = ((640, 640), (384, 640), (448, 640), (512, 640), (640, 512), (640, 384))
+    shapes_hw: Sequence[tuple[int, int]]
 
     def infer(self, batch: Sequence[NDArray[np.uint8]]) -> list[Candidates]:
         """See Engine."""

@@ -21,10 +21,9 @@ from rivals.engines import SleepingEngine
 from rivals.pipeline import answer, prepare
 
 
-def build(*, sleep_s: float, locked: bool, threads: int) -> FastAPI:
+def build(engine: SleepingEngine, *, locked: bool, threads: int) -> FastAPI:
     """The application."""
     application = FastAPI()
-    engine = SleepingEngine(sleep_s)
     turn: Callable[[], AbstractAsyncContextManager[Any]] = _free
     if locked:
         lock = asyncio.Lock()
@@ -60,10 +59,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8125)
     parser.add_argument("--sleep-ms", type=float, default=2.0)
+    parser.add_argument("--shapes", nargs="+", required=True, metavar="HxW")
     parser.add_argument("--locked", action="store_true", help="one inference at a time")
     parser.add_argument("--threads", type=int, default=0, help="that decode (default: Starlette's pool)")
     arguments = parser.parse_args()
-    application = build(sleep_s=arguments.sleep_ms / 1000, locked=arguments.locked, threads=arguments.threads)
+    shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes]
+    engine = SleepingEngine(arguments.sleep_ms / 1000, shapes)
+    application = build(engine, locked=arguments.locked, threads=arguments.threads)
     uvicorn.run(application, host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
 
 

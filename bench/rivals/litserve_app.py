@@ -33,7 +33,9 @@ class EngineChoice:
 
     def build(self) -> Engine:
         """Takes seconds for a model."""
-        return SleepingEngine(self.sleep_s) if self.model is None else OpenVinoEngine(self.model, self.options)
+        if self.model is None:
+            return SleepingEngine(self.sleep_s, self.options.shapes_hw)
+        return OpenVinoEngine(self.model, self.options)
 
 
 async def _body(request: Request) -> bytes:
@@ -119,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="folder of the model repository (default: an engine that sleeps)")
     parser.add_argument("--sleep-ms", type=float, default=2.0)
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--shapes", nargs="*", default=[], metavar="HxW", help="of the model (default: all)")
+    parser.add_argument("--shapes", nargs="*", default=[], metavar="HxW", help="(default: all of the model)")
     parser.add_argument("--streams", type=int, default=1, help="of OpenVINO, in each worker")
     parser.add_argument("--threads", type=int, default=1, help="of OpenVINO, in each worker")
     parser.add_argument("--workers", type=int, default=2)
