@@ -23,17 +23,21 @@ from load import HOST
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = Path(sys.executable)
 PORT = "{port}"  # stands for the port in a command
-_END_S = 10.0
+_END_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How to start a server: ``{port}`` in the arguments is replaced. ``ready`` is the path that then answers 200."""
+    """How to start a server: ``{port}`` in the arguments is replaced. ``ready`` is the path that then answers 200.
+
+    ``end_by_interrupt``: it cleans up on Ctrl-C only.
+    """
 
     arguments: Sequence[str]
     ready: str
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 120.0
+    end_by_interrupt: bool = False
 
 
 class Server:
@@ -88,7 +92,7 @@ class Server:
 
     def _end(self) -> None:
         self._signal(signal.SIGCONT)
-        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGINT if self._command.end_by_interrupt else signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         # Children that outlived it, or all of them.
