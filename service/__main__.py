@@ -102,10 +102,14 @@ async def _detect_once(settings: Settings, data: bytes, options: DetectOptions) 
     service = Service(settings, [name])
     try:
         await service.start()
-        spec = service.models.resolve()
-        chosen = resolve_options(options, spec)
+        served = service.models.resolve()
+        chosen = resolve_options(options, served.spec)
         deadline = time.monotonic() + DETECT_TIMEOUT_S
-        return spec, await service.detector.detect(data, spec, options=chosen, deadline=deadline)
+        with service.detector.place(deadline) as place:
+            detected = await service.detector.detect(
+                data, served, options=chosen, deadline=deadline, place=place, caching="off"
+            )
+        return served.spec, detected
     finally:
         await service.aclose()
 

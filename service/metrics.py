@@ -50,7 +50,9 @@ class Metrics:
         self.requests = counter("requests", "Requests answered.", "transport", "route", "code")
         self.rejected = counter("rejected", "Requests refused before any work was done.", "reason")
         self.dropped = counter("dropped", "Accepted images that were never inferred.", "reason")
-        self.errors = counter("errors", "Answers that were errors, by type, and failures that were worked around.", "kind")
+        self.errors = counter(
+            "errors", "Answers that were errors, by type, and failures that were worked around.", "kind"
+        )
         self.inferences = counter("inferences", "Images inferred.", "model", "version")
         self.cache = counter("cache", "Look-ups of the candidate cache, by how they ended.", "result")
         self.cache_bytes = gauge("cache_bytes", "Bytes held by the cache in memory.")
@@ -74,5 +76,5 @@ class Metrics:
         if not os.environ.get(SHARED):
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together)
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)

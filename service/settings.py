@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
@@ -28,33 +28,71 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=1, le=64, description="processes; more than one needs the engine triton")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="how a log line is written")
+    trace_endpoint: str | None = Field(
+        None, description="OTLP over HTTP: where OpenTelemetry traces go; unset: nowhere"
+    )
 
     model_repository: Path = Field(Path("model_repository"), description="folder of the models")
     default_model: str = Field("vehicles", description="model of requests that name none")
+    engine: Literal["embedded", "triton"] = Field("embedded", description="what infers: this process, or Triton")
+    known_image_interval_s: float = Field(60.0, gt=0, description="time between two runs of each model's known image")
+
     precision: Literal["f32", "bf16"] | None = Field(
         None, description="what the embedded engine computes in; unset takes bf16 where the CPU has it, else f32"
     )
     streams: int = Field(0, ge=0, le=256, description="batches inferred side by side; 0 takes one per core")
-    max_batch_size: int = Field(1, ge=1, le=64, description="most images in one batch")
+    max_batch_size: int = Field(1, ge=1, le=64, description="most images in one batch of the embedded engine")
     openvino_cache_dir: Path = Field(
         Path("~/.cache/yolov7-service/openvino"), description="folder that keeps compiled models for the next start"
     )
+
+    triton_urls: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, comma-separated")
+    triton_batches: int = Field(4, ge=1, le=256, description="most batches that are given to Triton at once")
+    triton_precision: Literal["f32", "bf16", "fp16"] = Field(
+        "fp16", description="what Triton computes in, for models whose config.pbtxt does not say"
+    )
+    triton_shared_memory: Literal["auto", "on", "off"] = Field(
+        "auto", description="pictures through shared memory instead of the socket, where Triton is on this host"
+    )
+
+    cache_memory_bytes: int = Field(64 * 1024 * 1024, ge=0, description="candidates kept in memory; 0 keeps none")
+    cache_ttl_s: int = Field(3600, ge=1, description="how long candidates are kept")
+    cache_secret: SecretStr | None = Field(None, description="key of the cache's hashes; needed with Redis")
+    cache_secret_file: Path | None = Field(None, description="file that holds cache_secret")
+    redis_url: SecretStr | None = Field(None, description="Redis, which shares cache, rates and leases; unset: none")
+    redis_url_file: Path | None = Field(None, description="file that holds redis_url")
+
+    keys_file: Path | None = Field(None, description="TOML file of API keys; unset: no key is needed to detect")
+    rate: str | None = Field(None, description="rate of keys that set none, such as 20/second; unset: unlimited")
+    anonymous_rate: str | None = Field(None, description="rate of each address without a key; unset: unlimited")
 
     worker_threads: int = Field(
         0, ge=0, le=256, description="threads that decode and postprocess; 0 takes one per core"
     )
     max_in_flight: int = Field(128, ge=1, description="requests in flight; more are refused")
-    queue_capacity: int = Field(64, ge=1, description="images that may wait for a batch; more are refused")
+    queue_capacity: int = Field(128, ge=1, description="images that may wait for a batch; more are refused")
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1, description="largest request body")
     max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width times height")
+    max_frames: int = Field(1000, ge=1, description="most frames of an animated picture, of which the first is used")
+    formats: str = Field("JPEG,PNG,WEBP,BMP,GIF,TIFF", description="picture formats taken, comma-separated")
     body_timeout_s: float = Field(20.0, gt=0, description="time a request body may take to arrive")
     request_timeout_ms: int = Field(30_000, ge=1, description="deadline of requests that set none")
     max_request_timeout_ms: int = Field(60_000, ge=1, description="longest deadline of any request")
 
-    known_image_interval_s: float = Field(60.0, gt=0, description="time between two runs of each model's known image")
     drain_delay_s: float = Field(0.0, ge=0, description="time between not ready and closing the door, on SIGTERM")
     drain_timeout_s: int = Field(30, ge=1, description="time that accepted requests have to finish, on SIGTERM")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """What single settings cannot tell."""
+        if self.workers > 1 and self.engine == "embedded":
+            raise ValueError("workers: the embedded engine runs in one process; more need engine triton")
+        if self.redis_url is not None and self.cache_secret is None:
+            raise ValueError("cache_secret: needed with redis_url, and the same in every replica")
+        return self
 
     @classmethod
     def load(cls, flags: Mapping[str, str]) -> Self:
@@ -64,6 +102,10 @@ class Settings(BaseSettings):
         if unknown:
             raise SettingsError(f"unknown setting {', '.join(unknown)}; `yolov7-service serve --help` lists them all")
         given: dict[str, Any] = dict(flags)
+        for name in (name for name in cls.model_fields if f"{name}_file" in cls.model_fields):
+            path = given.get(f"{name}_file") or os.environ.get(f"{PREFIX}{name.upper()}_FILE")
+            if path:
+                given[name] = _secret(Path(path), name)
         try:
             return cls(**given)
         except ValidationError as exc:
@@ -93,6 +135,15 @@ def given_flags(arguments: Namespace) -> dict[str, str]:
     return {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
 
 
+def _secret(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"--{name.replace('_', '-')}-file: {path} cannot be read: {exc}") from exc
+
+
 def _finding(error: Any) -> str:
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
     name = str(error["loc"][0])
     return f"--{name.replace('_', '-')} / {PREFIX}{name.upper()}: {error['msg']} (got {error['input']!r})"

@@ -1,7 +1,9 @@
 """HTTP: translates requests and answers, and leaves the work to the detector."""
 
+from service.api.admin import AdminRoutes
 from service.api.application import Routes, build_api
 from service.api.detect import DetectRoute, Limits
+from service.api.door import Door
 from service.api.status import StatusRoutes
 
-__all__ = ["DetectRoute", "Limits", "Routes", "StatusRoutes", "build_api"]
+__all__ = ["AdminRoutes", "DetectRoute", "Door", "Limits", "Routes", "StatusRoutes", "build_api"]

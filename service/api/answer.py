@@ -60,7 +60,7 @@ class DetectAnswer(BaseModel):
                         "box": {"x1": 10.218, "y1": 33.041, "x2": 210.533, "y2": 190.107},
                     }
                 ],
-                "timings_ms": {"receive": 0.4, "decode": 2.1, "preprocess": 0.5, "queue": 0.3, "infer": 44.0,
+                "timings_ms": {"receive": 0.4, "decode": 2.1, "preprocess": 0.5, "cache": 0.1, "queue": 0.3, "infer": 44.0,
                                "postprocess": 0.6, "serialise": 0.1},
                 "request_id": "0b7e4f0c5a0e4d6c8f4f0a3d1f6f2b11",
             }
@@ -79,6 +79,7 @@ class ModelAnswer(BaseModel):
 
     name: str
     version: str
+    current: bool = Field(description="Whether requests that name no version get this one.")
     ready: bool
     reason: str | None = Field(description="Why it is not ready.")
     variant: str
@@ -89,15 +90,24 @@ class ModelAnswer(BaseModel):
     sha256: str
     average_precision: dict[str, float]
     origin: dict[str, str]
-    engine: str
-    device: str
-    precision: str = Field(description="What the engine computes in.")
+    engine: str | None = Field(description="What runs it; null where it is not loaded.")
+    device: str | None
+    precision: str | None = Field(description="What the engine computes in.")
+    max_batch_size: int | None = Field(description="Most images in one batch.")
 
 
 class ModelsAnswer(BaseModel):
     """Everything that is served."""
 
     models: list[ModelAnswer]
+    broken: dict[str, str] = Field(description="Models of the repository that cannot be served, and why.")
+
+
+class VersionsAnswer(ModelAnswer):
+    """The current version of a model, with all that are loaded and the numbers of those in the repository."""
+
+    versions: list[ModelAnswer]
+    available: list[str]
 
 
 class StatusAnswer(BaseModel):

@@ -4,7 +4,6 @@ It is handed everything that does work; it starts and stops nothing.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -14,15 +13,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
-from service.api.answer import DetectAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer
-from service.api.detect import TIMEOUT_HEADER, DetectRoute
+from service.api.answer import DetectAnswer, ModelAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer, VersionsAnswer
+from service.api.admin import AdminRoutes
+from service.api.detect import PATH, TIMEOUT_HEADER, DetectRoute
 from service.api.exchange import Exchange, ExchangeMiddleware
 from service.api.options import DetectOptions
 from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
 from service.api.status import StatusRoutes
 from service.errors import Finding, ImageError, InvalidOption, ServiceError
 from service.metrics import Metrics
+from service.vision.encode import MEDIA_TYPES
 
 DESCRIPTION = """Object detection: post a picture, get boxes.
 
@@ -35,41 +37,60 @@ class Routes:
 
     detect: DetectRoute
     status: StatusRoutes
+    admin: AdminRoutes
 
 
-def build_api(
-    routes: Routes, metrics: Metrics, *, version: str, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
-) -> FastAPI:
+def build_api(routes: Routes, metrics: Metrics, *, version: str) -> FastAPI:
     """The ASGI application."""
-    api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION, lifespan=lifespan)
+    api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION)
     api.add_middleware(ExchangeMiddleware, metrics=metrics)
     for kind in (ServiceError, ImageError):
         api.add_exception_handler(kind, _answer_error)
     api.add_exception_handler(HTTPException, _answer_http_exception)
     api.add_exception_handler(RequestValidationError, _answer_validation_error)
-
+    # The first route answers; the second, which it hides, is there for the documentation.
+    api.router.routes.append(Route(PATH, routes.detect, methods=["POST"]))
     api.add_api_route(
-        "/v1/detect", routes.detect.__call__, methods=["POST"], summary="Detect objects in one image",
+        PATH, _document_only, methods=["POST"], summary="Detect objects in one image",
         name="detect", tags=["detection"], response_model=DetectAnswer, openapi_extra=_detect_request(),
-        responses=_problems(*{status for status, _, _ in TABLE.values() if status != 499}),
+        responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
     )  # fmt: skip
-    api.add_api_route(
-        "/v1/models", routes.status.models, methods=["GET"], summary="What is served", tags=["detection"],
-        response_model=ModelsAnswer,
-    )  # fmt: skip
-    api.add_api_route(
-        "/livez", routes.status.livez, methods=["GET"], summary="Is the process alive", tags=["operation"],
-        response_model=StatusAnswer,
-    )  # fmt: skip
-    api.add_api_route(
-        "/readyz", routes.status.readyz, methods=["GET"], summary="Would a request be answered", tags=["operation"],
-        response_model=StatusAnswer, responses=_problems(503),
-    )  # fmt: skip
-    api.add_api_route(
-        "/metrics", routes.status.metrics, methods=["GET"], summary="Prometheus series", tags=["operation"],
-        response_class=PlainTextResponse,
-    )  # fmt: skip
+    _add_models(api, routes)
+    _add_operation(api, routes)
     return api
+
+
+def _add_models(api: FastAPI, routes: Routes) -> None:
+    def add(path: str, endpoint: Callable[..., Any], method: str, summary: str, **more: Any) -> None:
+        api.add_api_route(path, endpoint, methods=[method], summary=summary, tags=["models"], **more)
+
+    add("/v1/models", routes.status.models, "GET", "What is served", response_model=ModelsAnswer)
+    add("/v1/models/{name}", routes.status.model, "GET", "One model and its versions", response_model=VersionsAnswer,
+        responses=_problems(404))  # fmt: skip
+    changes = {"response_model": ModelAnswer, "responses": _problems(401, 403, 404, 409, 503)}
+    add("/v1/models/{name}/load", routes.admin.load, "POST", "Load a version (admin)", **changes)
+    add("/v1/models/{name}/promote", routes.admin.promote, "POST", "Make a version current (admin)", **changes)
+    add("/v1/models/{name}/unload", routes.admin.unload, "POST", "Free a version (admin)", status_code=204,
+        responses=_problems(401, 403, 404, 409, 503))  # fmt: skip
+
+
+def _add_operation(api: FastAPI, routes: Routes) -> None:
+    def add(path: str, endpoint: Callable[..., Any], summary: str, **more: Any) -> None:
+        api.add_api_route(path, endpoint, methods=["GET"], summary=summary, tags=["operation"], **more)
+
+    add("/livez", routes.status.livez, "Is the process alive", response_model=StatusAnswer)
+    add("/readyz", routes.status.readyz, "Would a request be answered", response_model=StatusAnswer,
+        responses=_problems(503))  # fmt: skip
+    add("/metrics", routes.status.metrics, "Prometheus series", response_class=PlainTextResponse)
+
+
+async def _document_only() -> None:
+    raise AssertionError("the plain route of the same path answers first")
+
+
+def _pictures() -> dict[int | str, dict[str, Any]]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": {media_type: binary for media_type in MEDIA_TYPES}}}
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -37,17 +37,27 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -
 
     The body must have been read: what `receive` brings next can only be the end of the connection.
     """
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
-    gone = loop.create_task(_until_disconnect(receive))
+    current = asyncio.current_task()
+    assert current is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        current.cancel()
+
+    watcher = asyncio.get_running_loop().create_task(watch())
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft("the client left before its answer was ready")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        current.uncancel()
+        raise ClientLeft("the client left before its answer was ready") from None
     finally:
-        task.cancel()
-        gone.cancel()
+        watcher.cancel()
 
 
 async def _collect(receive: Receive, max_bytes: int) -> bytes:
@@ -63,8 +73,3 @@ async def _collect(receive: Receive, max_bytes: int) -> bytes:
             raise BodyTooLarge(f"the body has more than {max_bytes:,} bytes")
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,12 +1,11 @@
 """POST /v1/detect: from an HTTP request to the detector and back.
 
-The body is read and taken apart here, not by FastAPI, so that an image is never spooled to disk, parsed twice or
-copied more than once; FastAPI only routes and documents.
+A plain ASGI endpoint. The body is read and taken apart here, not by FastAPI, so that an image is never spooled to disk,
+parsed twice or copied more than once; FastAPI only documents the route, and its machinery costs no request anything.
 """
 
 import asyncio
 import json
-import re
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,22 +13,24 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.api.answer import write_detections
 from service.api.body import read_body, unless_client_leaves
+from service.api.door import Door
 from service.api.exchange import Exchange
+from service.api.negotiation import CACHE_STATUS, JSON, choose_caching, choose_media_type
 from service.api.options import parse_options, resolve_options
 from service.api.upload import Upload, check_content_type, parse_upload
-from service.detector import Detected, Detector
-from service.errors import DeadlineExceeded, Finding, InvalidOption, NotAcceptable
+from service.detector import Detected, Detector, Served
+from service.errors import DeadlineExceeded, Finding, InvalidOption
 from service.metrics import Metrics
 from service.models import Models
-from service.vision.spec import ModelSpec
 
+PATH = "/v1/detect"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 # Parsing more than this takes long enough to hold up other requests.
 PARSED_IN_PLACE_BYTES = 1 << 20
-REFUSED = re.compile(r"q=0(\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,13 @@ class Limits:
 
 
 class DetectRoute:
-    """The route; an instance is called for each request."""
+    """The endpoint; an instance is called for each request."""
 
     def __init__(
         self,
         detector: Detector,
         models: Models,
+        door: Door,
         *,
         limits: Limits,
         threads: Executor,
@@ -56,27 +58,54 @@ class DetectRoute:
     ) -> None:
         self._detector = detector
         self._models = models
+        self._door = door
         self._limits = limits
         self._threads = threads
         self._metrics = metrics
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        request = Request(scope, receive)
+        Exchange.of(request).route = PATH
+        response = await self._answer(request)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
         """Answers one request, or raises an error of the tree in service.errors."""
         exchange = Exchange.of(request)
-        check_accept(",".join(request.headers.getlist("accept")))
-        content_type = request.headers.get("content-type", "")
+        headers = request.headers
+        media_type = choose_media_type(",".join(headers.getlist("accept")))
+        content_type = headers.get("content-type", "")
         check_content_type(content_type)
         deadline = exchange.started_at + self._timeout_s(request)
-        with self._detector.place():
+        await self._door.detect(request)
+        with self._detector.place(deadline) as place:
             upload = await self._receive(request, content_type, deadline)
             options = parse_options([*request.query_params.multi_items(), *upload.fields])
-            spec = self._models.resolve(options.model, options.version)
-            chosen = resolve_options(options, spec)
+            served = self._models.resolve(options.model, options.version)
+            chosen = resolve_options(options, served.spec)
             exchange.stage_seconds["receive"] = time.monotonic() - exchange.started_at
-            work = self._detector.detect(upload.image, spec, options=chosen, deadline=deadline)
+            work = self._detector.detect(
+                upload.image,
+                served,
+                options=chosen,
+                deadline=deadline,
+                place=place,
+                caching=choose_caching(headers.get("cache-control", "")),
+            )
             detected = await unless_client_leaves(request.receive, work)
-        exchange.stage_seconds.update(detected.stage_seconds)
-        return self._respond(detected, spec, exchange)
+            started_at = time.monotonic()
+            exchange.stage_seconds.update(detected.stage_seconds)
+            exchange.headers["Cache-Status"] = CACHE_STATUS[detected.cache]
+            if media_type != JSON:
+                work_of_art = self._detector.draw(upload.image, detected, served.spec, media_type)
+                picture = await unless_client_leaves(request.receive, work_of_art)
+                response = Response(picture, media_type=media_type)
+            else:
+                response = Response(self._write(detected, served, exchange), media_type=JSON)
+        exchange.stage_seconds["serialise"] = time.monotonic() - started_at
+        self._metrics.observe_stages({stage: exchange.stage_seconds[stage] for stage in ("receive", "serialise")})
+        return response
 
     def _timeout_s(self, request: Request) -> float:
         text = request.headers.get(TIMEOUT_HEADER)
@@ -102,30 +131,15 @@ class DetectRoute:
             return parse_upload(content_type, body)
         return await asyncio.get_running_loop().run_in_executor(self._threads, parse_upload, content_type, body)
 
-    def _respond(self, detected: Detected, spec: ModelSpec, exchange: Exchange) -> Response:
+    def _write(self, detected: Detected, served: Served, exchange: Exchange) -> str:
         started_at = time.monotonic()
-        detections = write_detections(detected.detections, spec)
-        exchange.stage_seconds["serialise"] = time.monotonic() - started_at
+        detections = write_detections(detected.detections, served.spec)
         height, width = detected.image_hw
-        head = _dump(
-            {"model": {"name": spec.name, "version": spec.version}, "image": {"width": width, "height": height}}
-        )
+        head = _dump({"model": served.model._asdict(), "image": {"width": width, "height": height}})
         timings_ms = {stage: round(seconds * 1000, 3) for stage, seconds in exchange.stage_seconds.items()}
+        timings_ms["serialise"] = round((time.monotonic() - started_at) * 1000, 3)
         tail = _dump({"timings_ms": timings_ms, "request_id": exchange.request_id})
-        self._metrics.observe_stages({stage: exchange.stage_seconds[stage] for stage in ("receive", "serialise")})
-        return Response(f'{head[:-1]},"detections":{detections},{tail[1:]}', media_type="application/json")
-
-
-def check_accept(accept: str) -> None:
-    """Raises NotAcceptable unless JSON is among the media ranges of an Accept header, or it is empty."""
-    if not accept.strip():
-        return
-    for item in accept.split(","):
-        media_range, *parameters = (part.strip().lower() for part in item.split(";"))
-        refused = any(REFUSED.fullmatch(parameter) for parameter in parameters)
-        if media_range in ("*/*", "application/*", "application/json") and not refused:
-            return
-    raise NotAcceptable(f"the answer is application/json, which Accept: {accept} leaves out")
+        return f'{head[:-1]},"detections":{detections},{tail[1:]}'
 
 
 def _dump(document: dict[str, Any]) -> str:

@@ -12,13 +12,14 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import Problem, describe
 from service.errors import Draining
 from service.metrics import Metrics
+from service.tracing import begin_request
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +30,19 @@ NOBODY_WAITS = 499
 
 @dataclass(slots=True)
 class Exchange:
-    """`stage_seconds` is what Server-Timing tells, in the order of the work."""
+    """`stage_seconds` is what Server-Timing tells, in the order of the work; `headers` are the answer's own.
+
+    `route` is the template that was matched, `client` the name of the key.
+    """
 
     request_id: str
     started_at: float = field(default_factory=time.monotonic)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     status: int | None = None
     error: str | None = None
+    route: str | None = None
+    client: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: Request) -> "Exchange":
@@ -63,13 +70,20 @@ class ExchangeMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = scope["exchange"] = Exchange(_request_id(Headers(scope=scope)))
+        begin_request(exchange.request_id)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = exchange.request_id
-                headers["Server-Timing"] = exchange.server_timing()
+                own = {
+                    "X-Request-ID": exchange.request_id,
+                    "Server-Timing": exchange.server_timing(),
+                    **exchange.headers,
+                }
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.lower().encode(), value.encode("latin-1")) for name, value in own.items()),
+                ]
             await send(message)
 
         try:
@@ -95,18 +109,26 @@ class ExchangeMiddleware:
         seconds = time.monotonic() - exchange.started_at
         # Without a status no answer could be sent.
         status = exchange.status or NOBODY_WAITS
-        route = getattr(scope.get("route"), "path", UNMATCHED)
+        route = str(exchange.route or getattr(scope.get("route"), "path", UNMATCHED))
         self._metrics.requests.labels("http", route, str(status)).inc()
         self._metrics.request_duration.labels("http", route).observe(seconds)
         if exchange.error is not None:
             self._metrics.errors.labels(exchange.error).inc()
         # Probes and scrapes come every few seconds for ever; only what goes wrong with them is news.
         level = logging.INFO if route.startswith("/v1") or status != 200 else logging.DEBUG
-        error = exchange.error or "-"
+        if not logger.isEnabledFor(level):
+            return
         # Quoted again, because a path may hold a line break.
         path = quote(scope["path"])
-        line = "%s %s %s %.1fms %s id=%s"
-        logger.log(level, line, scope["method"], path, status, seconds * 1000, error, exchange.request_id)
+        told = {
+            "status": status,
+            "duration_ms": round(seconds * 1000, 1),
+            "error": exchange.error,
+            "key": exchange.client,
+        }
+        line = "%s %s %s %.1fms %s"
+        told_line = (scope["method"], path, status, seconds * 1000, exchange.error or "-")
+        logger.log(level, line, *told_line, extra=told)
 
 
 def _request_id(headers: Headers) -> str:

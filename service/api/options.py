@@ -64,8 +64,13 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> DetectOptions:
 
 
 def resolve_options(options: DetectOptions, spec: ModelSpec) -> PostprocessOptions:
-    """The options in terms of the model's class ids. Raises InvalidOption for a class that it does not have."""
-    ids = _class_ids(spec)
+    """The options in terms of the model's class ids.
+
+    Raises InvalidOption for a class that it does not have, and for a confidence below what its graph answers.
+    """
+    ids = _class_ids(spec) if options.classes or options.class_confidence else {}
+    if options.confidence < spec.score_floor:
+        raise InvalidOption(Finding("/confidence", f"model {spec.name!r} answers nothing below {spec.score_floor:g}"))
     return PostprocessOptions(
         confidence=options.confidence,
         iou=options.iou,
@@ -106,7 +111,7 @@ def _class_confidence(pair: str, ids: Mapping[str, int], spec: ModelSpec) -> tup
         confidence = float(text)
     except ValueError:
         confidence = -1.0
-    if not 0.001 <= confidence <= 1:
+    if not max(0.001, spec.score_floor) <= confidence <= 1:
         raise InvalidOption(
             Finding(pointer, f"{pair!r} is not a class and a confidence from 0.001 to 1, as in Car:0.4")
         )

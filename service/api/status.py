@@ -3,14 +3,15 @@
 None of these routes does any work for its answer.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.answer import ModelAnswer, ModelsAnswer
+from service.api.answer import ModelAnswer, ModelsAnswer, VersionsAnswer
 from service.api.exchange import Exchange
 from service.api.problems import Problem
 from service.metrics import Metrics
@@ -40,32 +41,50 @@ class StatusRoutes:
 
     async def metrics(self) -> Response:
         """The Prometheus exposition."""
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        # With several processes their files are read, which is no work for the event loop.
+        return Response(await asyncio.to_thread(self._metrics.exposition), media_type=CONTENT_TYPE_LATEST)
 
     async def models(self) -> Response:
         """Each model's passport, and what the engine runs it with."""
-        answer = ModelsAnswer(models=[self._describe(model) for model in self._models])
+        answer = ModelsAnswer(
+            models=[describe_model(self._models, model) for model in self._models],
+            broken=self._models.broken,
+        )
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    def _describe(self, model: Model) -> ModelAnswer:
-        spec, passport = model.spec, self._models.passport
-        return ModelAnswer(
-            name=spec.name,
-            version=spec.version,
-            ready=model.ready,
-            reason=model.reason,
-            variant=spec.variant,
-            class_names=list(spec.class_names),
-            input_shapes=list(spec.input_shapes),
-            max_candidates=spec.max_candidates,
-            score_floor=spec.score_floor,
-            sha256=spec.sha256,
-            average_precision=spec.average_precision,
-            origin=spec.origin,
-            engine=passport.engine,
-            device=passport.device,
-            precision=passport.precision,
+    async def model(self, name: str) -> Response:
+        """The current version of one model, and which others there are."""
+        current = self._models.find(name)
+        answer = VersionsAnswer(
+            **describe_model(self._models, current).model_dump(),
+            versions=[describe_model(self._models, model) for model in self._models if model.key.name == name],
+            available=list(await asyncio.to_thread(self._models.available, name)),
         )
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def describe_model(models: Models, model: Model) -> ModelAnswer:
+    """One version of a model as the wire shows it."""
+    spec, passport = model.spec, model.passport
+    return ModelAnswer(
+        name=spec.name,
+        version=spec.version,
+        current=models.is_current(model.key),
+        ready=model.ready,
+        reason=model.reason,
+        variant=spec.variant,
+        class_names=list(spec.class_names),
+        input_shapes=list(spec.input_shapes),
+        max_candidates=spec.max_candidates,
+        score_floor=spec.score_floor,
+        sha256=spec.sha256,
+        average_precision=spec.average_precision,
+        origin=spec.origin,
+        engine=passport.engine if passport else None,
+        device=passport.device if passport else None,
+        precision=passport.precision if passport else None,
+        max_batch_size=passport.max_batch_size if passport else None,
+    )
 
 
 def _json(document: dict[str, str]) -> Response:

@@ -1,6 +1,7 @@
 """Single requests in, batches out. Knows neither engines nor images."""
 
-from service.batching.batcher import Batcher, Bounds
-from service.batching.policy import OldestFirst
+from service.batching.batcher import Batcher
+from service.batching.policy import Adaptive
+from service.batching.queue import Answer, Entry
 
-__all__ = ["Batcher", "Bounds", "OldestFirst"]
+__all__ = ["Adaptive", "Answer", "Batcher", "Entry"]

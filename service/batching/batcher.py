@@ -4,48 +4,54 @@ Decisions are synchronous, actions are not: whenever an entry arrives or a batch
 step of the event loop, what to run next. No task sits between a caller and the engine, so there is none to die
 unnoticed, and an idle engine starts at once. Each batch runs in a task that the batcher owns.
 
+A batch that fails is run again image by image, so that a poisoned one fails alone.
+
 The batcher knows neither engines nor images: it is given `infer`, and its entries carry an opaque group.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
-from service.batching.policy import OldestFirst
+from service.batching.policy import Adaptive
 from service.batching.queue import Answer, Entry, Group, Payload, Queue, Result
-from service.errors import DeadlineExceeded, Draining, EngineFailed, Overloaded
+from service.errors import DeadlineExceeded, Draining, EngineDown, EngineFailed, Overloaded
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """At most `waiting` entries in the queue and `running` batches in the engine."""
+_GROUP = TypeVar("_GROUP", contravariant=True)
+_PAYLOAD = TypeVar("_PAYLOAD", contravariant=True)
+_RESULT = TypeVar("_RESULT", covariant=True)
 
-    waiting: int
-    running: int
+
+class Infer(Protocol[_GROUP, _PAYLOAD, _RESULT]):
+    """Runs one batch of one group; nobody waits for any of it after `deadline`."""
+
+    async def __call__(self, group: _GROUP, payloads: Sequence[_PAYLOAD], /, *, deadline: float) -> Sequence[_RESULT]:
+        """One result per payload, in order."""
+        ...
 
 
 class Batcher(Generic[Group, Payload, Result]):
-    """Nothing has to be started; `aclose` ends it."""
+    """Nothing has to be started; `aclose` ends it. At most `capacity` entries wait."""
 
     def __init__(
         self,
-        infer: Callable[[Group, Sequence[Payload]], Awaitable[Sequence[Result]]],
-        policy: OldestFirst[Group, Payload, Result],
+        infer: Infer[Group, Payload, Result],
+        policy: Adaptive[Group, Payload, Result],
         *,
-        bounds: Bounds,
+        capacity: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._infer = infer
         self._policy = policy
-        self._queue: Queue[Group, Payload, Result] = Queue(bounds.waiting)
-        self._most_running = bounds.running
+        self._queue: Queue[Group, Payload, Result] = Queue(capacity)
         self._metrics = metrics
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
@@ -57,16 +63,27 @@ class Batcher(Generic[Group, Payload, Result]):
         """False once a bug has stopped it for good."""
         return not self._broken
 
-    async def submit(self, payload: Payload, *, group: Group, deadline: float) -> Answer[Result]:
-        """Waits for the answer, until `deadline` on the clock at the latest.
+    def admit(self, deadline: float, *, preparing: int = 0) -> None:
+        """Raises Overloaded if an image that came now, behind `preparing` others, could not be answered in time."""
+        now = self._clock()
+        needed_s = self._policy.answer_s(now, self._queue, running=len(self._running), preparing=preparing)
+        if now + needed_s > deadline:
+            self._metrics.rejected.labels("deadline").inc()
+            raise Overloaded(
+                f"an answer would take about {needed_s:.2g} s, longer than the deadline allows",
+                retry_after_s=max(1, math.ceil(needed_s)),
+            )
 
-        Raises Overloaded or Draining at once, DeadlineExceeded at the deadline, and what `infer` raised.
+    def enqueue(self, payload: Payload, *, group: Group, deadline: float) -> Entry[Group, Payload, Result]:
+        """Queues it, and starts a batch if there is a place. The caller is to `wait` for the entry.
+
+        Raises Overloaded or Draining at once.
         """
         if self._closing or self._broken:
             raise Draining("the service is shutting down") if self._closing else EngineFailed("batching has stopped")
-        now = self._clock()
+        self.admit(deadline)
         entry: Entry[Group, Payload, Result] = Entry(
-            group, payload, now, deadline, asyncio.get_running_loop().create_future()
+            group, payload, self._clock(), deadline, asyncio.get_running_loop().create_future()
         )
         try:
             self._queue.append(entry)
@@ -74,8 +91,26 @@ class Batcher(Generic[Group, Payload, Result]):
             self._metrics.rejected.labels("queue").inc()
             raise
         self._dispatch()
+        return entry
+
+    async def wait(self, entry: Entry[Group, Payload, Result]) -> Answer[Result]:
+        """Its answer; whoever cancels the waiting gives up the entry's place. The deadline is the caller's to keep.
+
+        Raises what `infer` raised, and DeadlineExceeded where the deadline passed in the queue.
+        """
         try:
-            async with asyncio.timeout(deadline - now):
+            return await entry.future
+        finally:
+            self._forget(entry, "expired" if entry.deadline <= self._clock() else "cancelled")
+
+    async def submit(self, payload: Payload, *, group: Group, deadline: float) -> Answer[Result]:
+        """Waits for the answer, until `deadline` on the clock at the latest.
+
+        Raises Overloaded or Draining at once, DeadlineExceeded at the deadline, and what `infer` raised.
+        """
+        entry = self.enqueue(payload, group=group, deadline=deadline)
+        try:
+            async with asyncio.timeout(deadline - self._clock()):
                 return await entry.future
         except TimeoutError:
             self._forget(entry, "expired")
@@ -93,7 +128,7 @@ class Batcher(Generic[Group, Payload, Result]):
         if self._broken:
             return
         try:
-            while len(self._running) < self._most_running and self._start_batch():
+            while self._start_batch():
                 pass
             self._metrics.queue_length.set(len(self._queue))
         except Exception:  # only a bug gets here, and nobody may go on waiting for a batcher that cannot decide
@@ -104,7 +139,7 @@ class Batcher(Generic[Group, Payload, Result]):
                 entry.fail(EngineFailed("batching has stopped"))
 
     def _start_batch(self) -> bool:
-        decision = self._policy.decide(self._clock(), self._queue)
+        decision = self._policy.decide(self._clock(), self._queue, running=len(self._running))
         for entry in decision.cancelled:
             self._forget(entry, "cancelled")
         for entry in decision.expired:
@@ -113,23 +148,43 @@ class Batcher(Generic[Group, Payload, Result]):
         for entry in decision.batch:
             self._queue.remove(entry)
         if decision.batch:
-            task = asyncio.get_running_loop().create_task(self._run(decision.batch))
+            task = asyncio.get_running_loop().create_task(self._run(decision.batch, load=len(self._running) + 1))
             self._running.add(task)
             task.add_done_callback(self._finish)
         return bool(decision.batch)
 
-    async def _run(self, batch: tuple[Entry[Group, Payload, Result], ...]) -> None:
+    async def _run(self, batch: tuple[Entry[Group, Payload, Result], ...], *, load: int) -> None:
         started_at = self._clock()
+        group = batch[0].group
         self._metrics.batch_size.observe(len(batch))
         try:
-            results = await self._infer(batch[0].group, [entry.payload for entry in batch])
-            inferred_s = self._clock() - started_at
+            results = await self._infer(
+                group, [entry.payload for entry in batch], deadline=max(entry.deadline for entry in batch)
+            )
+            ended_at = self._clock()
+            self._policy.observe(group, len(batch), load=load, seconds=ended_at - started_at, now=ended_at)
             for entry, result in zip(batch, results, strict=True):
                 queued_s = started_at - entry.queued_at
                 self._metrics.queue_wait.observe(queued_s)
-                entry.resolve(Answer(result, queued_s, inferred_s))
+                entry.resolve(Answer(result, queued_s, ended_at - started_at))
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait for this batch
+            await self._fail(batch, exc)
+
+    async def _fail(self, batch: tuple[Entry[Group, Payload, Result], ...], error: Exception) -> None:
+        """Whoever still waits for a batch that failed gets a run of their own, unless that could not help either."""
+        if len(batch) == 1 or isinstance(error, EngineDown | DeadlineExceeded | Overloaded):
             for entry in batch:
+                entry.fail(error)
+            return
+        self._metrics.errors.labels("batch-split").inc()
+        for entry in batch:
+            if entry.future.done():
+                continue
+            started_at = self._clock()
+            try:
+                (result,) = await self._infer(entry.group, [entry.payload], deadline=entry.deadline)
+                entry.resolve(Answer(result, started_at - entry.queued_at, self._clock() - started_at))
+            except Exception as exc:  # noqa: BLE001 - it belongs to the one who waits
                 entry.fail(exc)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
@@ -139,3 +194,4 @@ class Batcher(Generic[Group, Payload, Result]):
     def _forget(self, entry: Entry[Group, Payload, Result], reason: str) -> None:
         if self._queue.remove(entry):
             self._metrics.dropped.labels(reason).inc()
+            self._metrics.queue_length.set(len(self._queue))

@@ -25,9 +25,12 @@ class Answer(Generic[Result]):
     inferred_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Entry(Generic[Group, Payload, Result]):
-    """One image that waits. `queued_at` and `deadline` are readings of the batcher's monotonic clock, in seconds."""
+    """One image that waits. `queued_at` and `deadline` are readings of the batcher's monotonic clock, in seconds.
+
+    The deadline may be moved back for as long as the entry waits: somebody with more patience has joined.
+    """
 
     group: Group
     payload: Payload

@@ -12,10 +12,9 @@ The engine knows no queue, no deadline and no image size but the ones it compile
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from service.engine.protocol import Passport, Target
+from service.engine.cores import usable_cores
+from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
-from service.errors import EngineFailed, RepositoryError, StartError
+from service.errors import EngineFailed, EngineNonsense, RepositoryError, StartError
 from service.vision.detections import Candidates
 from service.vision.spec import ModelSpec
 
@@ -54,18 +54,26 @@ class EmbeddedOptions:
     cache_dir: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """The inference requests of one model version, by input shape."""
+
+    output_names: tuple[str, ...]
+    requests: dict[tuple[int, int], deque[ov.InferRequest]]
+
+
 class EmbeddedEngine:
-    """An Engine; `load` makes it able to infer for a model. Raises StartError where the CPU lacks the precision."""
+    """An Engine. Raises StartError where the CPU lacks the precision."""
 
     def __init__(self, options: EmbeddedOptions) -> None:
         self._core = ov.Core()
         self._options = options
         streams = options.streams or usable_cores()
+        self._parallelism = streams + PREFETCHED
         self._passport = Passport(
             engine=f"openvino {ov.get_version().split('-')[0]}",
             device=str(self._core.get_property(DEVICE, "FULL_DEVICE_NAME")).strip(),
             precision=self._choose_precision(),
-            parallelism=streams + PREFETCHED,
             max_batch_size=options.max_batch_size,
         )
         self._properties = {
@@ -75,46 +83,66 @@ class EmbeddedEngine:
         }
         if options.cache_dir is not None:
             self._properties["CACHE_DIR"] = str(options.cache_dir)
-        self._threads = ThreadPoolExecutor(self._passport.parallelism, thread_name_prefix="engine")
-        # As many requests as threads, so that a thread always finds one.
-        self._requests: dict[Target, deque[ov.InferRequest]] = {}
-        self._specs: dict[Target, ModelSpec] = {}
+        self._threads = ThreadPoolExecutor(self._parallelism, thread_name_prefix="engine")
+        self._compiled: dict[ModelVersion, _Compiled] = {}
 
     @property
-    def passport(self) -> Passport:
-        """What it says of itself."""
-        return self._passport
+    def parallelism(self) -> int:
+        """A batch for each stream, and one that lies ready."""
+        return self._parallelism
 
-    def load(self, stored: StoredModel) -> None:
-        """Compiles every input shape of a model. Takes seconds, blocks, and must end before `infer` is called for it.
+    async def start(self) -> None:
+        """Nothing has to be connected."""
+
+    async def load(self, stored: StoredModel) -> Passport:
+        """See Engine.load. Compiles every input shape, in a thread, while the other models go on.
 
         Raises RepositoryError if the graph is not the served graph that its spec speaks of.
         """
+        model = ModelVersion(stored.spec.name, stored.spec.version)
+        if model not in self._compiled:
+            self._compiled[model] = await asyncio.to_thread(self._compile_all, stored)
+        return self._passport
+
+    async def unload(self, model: ModelVersion) -> None:
+        """See Engine.unload."""
+        # Whatever is still in hand keeps its own requests; the memory goes when the last one ends.
+        self._compiled.pop(model, None)
+
+    async def loaded(self) -> Mapping[ModelVersion, Passport]:
+        """See Engine.loaded."""
+        return dict.fromkeys(self._compiled, self._passport)
+
+    async def infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
+    ) -> Sequence[Candidates]:
+        """See Engine.infer. The images are not copied unless they must be joined; a batch that began is not cut off."""
+        compiled = self._compiled.get(target.model)
+        if compiled is None or target.shape_hw not in compiled.requests:
+            raise EngineFailed(f"model {target.model} is not loaded for {target.shape_hw}")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _run, compiled, target, images)
+
+    async def aclose(self) -> None:
+        """Waits for the batches in hand."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    def _compile_all(self, stored: StoredModel) -> "_Compiled":
         spec = stored.spec
         started = time.monotonic()
         try:
             graph = self._core.read_model(stored.onnx)
             _check_ports(graph, spec)
+            requests: dict[tuple[int, int], deque[ov.InferRequest]] = {}
             for shape_hw in spec.input_shapes:
-                target = Target(spec.name, spec.version, shape_hw)
                 compiled = self._compile(graph, spec, shape_hw)
-                self._requests[target] = deque(
-                    compiled.create_infer_request() for _ in range(self._passport.parallelism)
-                )
-                self._specs[target] = spec
+                # As many requests as threads, so that a thread always finds one.
+                requests[shape_hw] = deque(compiled.create_infer_request() for _ in range(self._parallelism))
         except RuntimeError as exc:
             raise RepositoryError(f"{stored.onnx} does not compile: {_first_line(exc)}") from exc
         took = time.monotonic() - started
         shapes = " ".join(f"{height}x{width}" for height, width in spec.input_shapes)
         logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)
-
-    async def infer(self, target: Target, images: Sequence[NDArray[np.uint8]]) -> Sequence[Candidates]:
-        """See Engine.infer. The images are not copied unless they must be joined."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, target, images)
-
-    async def aclose(self) -> None:
-        """Waits for the batches in hand."""
-        await asyncio.to_thread(self._threads.shutdown)
+        return _Compiled(spec.output_names, requests)
 
     def _choose_precision(self) -> Precision:
         has_bf16 = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
@@ -130,33 +158,28 @@ class EmbeddedEngine:
         clone.reshape({spec.input_name: ov.PartialShape([batch, *map(ov.Dimension, (*shape_hw, 3))])})
         return self._core.compile_model(clone, DEVICE, self._properties)
 
-    def _run(self, target: Target, images: Sequence[NDArray[np.uint8]]) -> list[Candidates]:
-        requests = self._requests[target]
-        request = requests.pop()
-        try:
-            # A single image is passed on where it lies; only a real batch is copied together.
-            batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
-            request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
-            request.infer()
-            # Copied, because the request's next inference writes into the same memory.
-            outputs = [request.get_tensor(name).data.copy() for name in self._specs[target].output_names]
-        except RuntimeError as exc:
-            # Said here, because those who wait are told nothing internal.
-            logger.error("a batch of %d for %s failed: %s", len(images), target, _first_line(exc))
-            raise EngineFailed(f"the engine could not run a batch of {len(images)}") from exc
-        finally:
-            requests.append(request)
-        for output in outputs:
-            # OpenVINO can leave the previous call's answer in place where another runtime would raise.
-            if len(output) != len(images):
-                raise EngineFailed(f"the engine answered {len(output)} images when asked for {len(images)}")
-        return [Candidates(*rows) for rows in zip(*outputs, strict=True)]
 
-
-def usable_cores() -> int:
-    """How many cores this process may run on, as far as the system tells."""
-    # macOS and Windows have no affinity.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _run(compiled: _Compiled, target: Target, images: Sequence[NDArray[np.uint8]]) -> list[Candidates]:
+    requests = compiled.requests[target.shape_hw]
+    request = requests.pop()
+    try:
+        # A single image is passed on where it lies; only a real batch is copied together.
+        batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
+        request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
+        request.infer()
+        # Copied, because the request's next inference writes into the same memory.
+        outputs = [request.get_tensor(name).data.copy() for name in compiled.output_names]
+    except RuntimeError as exc:
+        # Said here, because those who wait are told nothing internal.
+        logger.error("a batch of %d for %s failed: %s", len(images), target, _first_line(exc))
+        raise EngineFailed(f"the engine could not run a batch of {len(images)}") from exc
+    finally:
+        requests.append(request)
+    for output in outputs:
+        # OpenVINO can leave the previous call's answer in place where another runtime would raise.
+        if len(output) != len(images):
+            raise EngineNonsense(f"the engine answered {len(output)} images when asked for {len(images)}")
+    return [Candidates(*rows) for rows in zip(*outputs, strict=True)]
 
 
 def _check_ports(graph: ov.Model, spec: ModelSpec) -> None:

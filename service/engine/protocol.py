@@ -76,7 +76,9 @@ class Engine(Protocol):
         """What is loaded now, by whomever. Raises EngineDown where no engine can be reached."""
         ...
 
-    async def infer(self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float) -> Sequence[Candidates]:
+    async def infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
+    ) -> Sequence[Candidates]:
         """One answer per image, in order. Raises EngineFailed, for all of them.
 
         images: each (H, W, 3) uint8 RGB, C-contiguous, letterboxed to `target.shape_hw`.

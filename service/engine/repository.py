@@ -62,6 +62,15 @@ def version_names(root: Path, name: str) -> tuple[str, ...]:
     return tuple(sorted((version for version in found if version.isdecimal()), key=int))
 
 
+def current_mark(root: Path, name: str) -> tuple[str, int] | None:
+    """The version that spec.json names, and when it was written (ns); None where it cannot be read."""
+    path = root / name / "spec.json"
+    try:
+        return _read_spec(path).version, path.stat().st_mtime_ns
+    except (RepositoryError, OSError):
+        return None
+
+
 def make_current(root: Path, name: str, version: str) -> None:
     """Writes which version is current, by one rename. Raises RepositoryError, as where the repository is read-only."""
     spec = _read_spec(root / name / version / "spec.json")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.batching import Batcher, Bounds, OldestFirst
+from service.batching import Adaptive, Batcher
 from service.batching.policy import Decision
 from service.batching.queue import Answer, Queue
-from service.errors import DeadlineExceeded, Draining, EngineFailed, Overloaded
+from service.errors import DeadlineExceeded, Draining, EngineDown, EngineFailed, Overloaded
 from service.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -29,9 +29,11 @@ class GatedEngine:
     def __init__(self) -> None:
         self.gate = asyncio.Semaphore(0)
         self.batches: list[tuple[str, list[int]]] = []
+        self.deadlines: list[float] = []
 
-    async def infer(self, group: str, payloads: Sequence[int]) -> list[int]:
+    async def infer(self, group: str, payloads: Sequence[int], *, deadline: float) -> list[int]:
         self.batches.append((group, list(payloads)))
+        self.deadlines.append(deadline)
         await self.gate.acquire()
         if 13 in payloads:
             raise EngineFailed("unlucky")
@@ -43,14 +45,16 @@ class GatedEngine:
 
 
 class Bench:
-    def __init__(self, *, waiting: int = 8, running: int = 1, largest: int = 4) -> None:
+    def __init__(
+        self, *, waiting: int = 8, running: int = 1, largest: int = 4, engine: GatedEngine | None = None
+    ) -> None:
         self.clock = Clock()
-        self.engine = GatedEngine()
+        self.engine = engine or GatedEngine()
         self.metrics = Metrics(CollectorRegistry())
         self.batcher: Batcher[str, int, int] = Batcher(
             self.engine.infer,
-            OldestFirst(largest),
-            bounds=Bounds(waiting, running),
+            Adaptive(most_running=running, largest=lambda group: largest),
+            capacity=waiting,
             metrics=self.metrics,
             clock=self.clock,
         )
@@ -205,19 +209,18 @@ async def test_closing_refuses_the_new_and_finishes_the_old():
     assert [task.result().result for task in tasks] == [2, 4]
 
 
-class BrokenPolicy(OldestFirst[str, int, int]):
+class BrokenPolicy(Adaptive[str, int, int]):
     """Fails as a bug would, when it meets the payload 99."""
 
-    def decide(self, now: float, queue: Queue[str, int, int]) -> Decision[str, int, int]:
+    def decide(self, now: float, queue: Queue[str, int, int], *, running: int) -> Decision[str, int, int]:
         assert all(entry.payload != 99 for entry in queue)
-        return super().decide(now, queue)
+        return super().decide(now, queue, running=running)
 
 
 async def test_a_bug_in_the_policy_fails_its_waiters_and_shows():
     bench = Bench()
-    bench.batcher = Batcher(
-        bench.engine.infer, BrokenPolicy(1), bounds=Bounds(8, 2), metrics=bench.metrics, clock=bench.clock
-    )
+    policy = BrokenPolicy(most_running=2, largest=lambda group: 1)
+    bench.batcher = Batcher(bench.engine.infer, policy, capacity=8, metrics=bench.metrics, clock=bench.clock)
     running = bench.submit(1)
     await settle()
     with pytest.raises(EngineFailed):
@@ -227,3 +230,82 @@ async def test_a_bug_in_the_policy_fails_its_waiters_and_shows():
     assert (await running).result == 2
     with pytest.raises(EngineFailed):
         await bench.submit(3)
+
+
+async def test_a_poisoned_image_fails_alone():
+    bench = Bench()
+    running = bench.submit(1)
+    await settle()
+    tasks = [bench.submit(n) for n in (2, 13, 3)]
+    bench.engine.open()
+    await running
+    with pytest.raises(EngineFailed, match="unlucky"):
+        await tasks[1]
+    assert [(await tasks[n]).result for n in (0, 2)] == [4, 6]
+    assert [batch for _, batch in bench.engine.batches] == [[1], [2, 13, 3], [2], [13], [3]]
+
+
+class DownEngine(GatedEngine):
+    async def infer(self, group: str, payloads: Sequence[int], *, deadline: float) -> list[int]:
+        self.batches.append((group, list(payloads)))
+        await self.gate.acquire()
+        raise EngineDown("nobody there")
+
+
+async def test_a_batch_that_met_no_engine_is_not_tried_one_by_one():
+    bench = Bench(engine=DownEngine())
+    tasks = [bench.submit(n) for n in (1, 2, 3)]
+    bench.engine.open()
+    for task in tasks:
+        with pytest.raises(EngineDown):
+            await task
+    assert [batch for _, batch in bench.engine.batches] == [[1], [2, 3]]
+
+
+async def test_the_engine_is_told_the_latest_deadline_of_a_batch():
+    bench = Bench()
+    running, soon, late = bench.submit(1), bench.submit(2, within=5.0), bench.submit(3, within=9.0)
+    await settle()
+    bench.engine.open()
+    await asyncio.gather(running, soon, late)
+    assert bench.engine.deadlines == [150.0, 109.0]
+
+
+async def test_what_cannot_be_answered_in_time_is_refused_with_the_time_it_would_take():
+    bench = Bench(largest=1)
+    first = bench.submit(1)
+    await settle()
+    bench.clock.now += 4.0
+    bench.engine.open(1)
+    await first
+    second = bench.submit(2)
+    await settle()
+    with pytest.raises(Overloaded, match="longer than the deadline") as refusal:
+        await bench.submit(3, within=2.0)
+    assert refusal.value.retry_after_s >= 4
+    assert bench.counted("rejected", "deadline") == 1
+    bench.engine.open()
+    await second
+
+
+async def test_an_idle_engine_refuses_nothing_whatever_it_has_learnt():
+    bench = Bench(largest=1)
+    first = bench.submit(1)
+    await settle()
+    bench.clock.now += 4.0
+    bench.engine.open()
+    await first
+    assert (await bench.submit(2, within=2.0)).result == 4
+
+
+async def test_a_deadline_that_moves_back_keeps_its_entry_alive():
+    bench = Bench(largest=1)
+    running = bench.submit(1)
+    await settle()
+    entry = bench.batcher.enqueue(2, group="g", deadline=bench.clock.now + 5.0)
+    waiting = asyncio.create_task(bench.batcher.wait(entry))
+    entry.deadline += 10.0
+    bench.clock.now += 6.0
+    bench.engine.open()
+    await running
+    assert (await waiting).result == 4

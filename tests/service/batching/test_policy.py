@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.batching.policy import OldestFirst
+from service.batching.policy import Adaptive
 from service.batching.queue import Entry, Queue
 
 pytestmark = pytest.mark.anyio
@@ -19,39 +19,104 @@ def queue_of(*entries: E) -> Queue[str, str, str]:
     return queue
 
 
+def policy(largest: int, *, most_running: int = 1) -> Adaptive[str, str, str]:
+    return Adaptive(most_running=most_running, largest=lambda group: largest)
+
+
 def entry(payload: str, *, group: str = "a", deadline: float = 10.0) -> E:
     return Entry(group, payload, 0.0, deadline, asyncio.get_running_loop().create_future())
 
 
 async def test_an_empty_queue_gives_an_empty_batch():
-    assert OldestFirst[str, str, str](4).decide(0.0, queue_of()).batch == ()
+    assert policy(4).decide(0.0, queue_of(), running=0).batch == ()
 
 
 async def test_a_single_entry_does_not_wait_for_company():
     only = entry("x")
-    assert OldestFirst[str, str, str](4).decide(0.0, queue_of(only)).batch == (only,)
+    assert policy(4).decide(0.0, queue_of(only), running=0).batch == (only,)
 
 
 async def test_a_batch_holds_the_oldest_group_only_in_order():
     x, y, z = entry("x", group="b"), entry("y", group="a"), entry("z", group="b")
-    assert OldestFirst[str, str, str](4).decide(0.0, queue_of(x, y, z)).batch == (x, z)
+    assert policy(4).decide(0.0, queue_of(x, y, z), running=0).batch == (x, z)
 
 
 async def test_a_batch_is_no_larger_than_allowed():
     entries = [entry(str(n)) for n in range(5)]
-    assert OldestFirst[str, str, str](2).decide(0.0, queue_of(*entries)).batch == tuple(entries[:2])
+    assert policy(2).decide(0.0, queue_of(*entries), running=0).batch == tuple(entries[:2])
 
 
 async def test_expired_and_cancelled_entries_are_skipped_and_named():
     late, gone, alive = entry("late", deadline=1.0), entry("gone"), entry("alive")
     gone.future.cancel()
-    policy = OldestFirst[str, str, str](4)
-    assert policy.decide(0.9, queue_of(late, gone, alive)).expired == ()
-    decision = policy.decide(1.0, queue_of(late, gone, alive))
+    deciding = policy(4)
+    assert deciding.decide(0.9, queue_of(late, gone, alive), running=0).expired == ()
+    decision = deciding.decide(1.0, queue_of(late, gone, alive), running=0)
     assert (decision.batch, decision.expired, decision.cancelled) == ((alive,), (late,), (gone,))
 
 
 async def test_deciding_changes_nothing():
     queue = queue_of(entry("x", deadline=0.0), entry("y"))
-    OldestFirst[str, str, str](4).decide(1.0, queue)
+    policy(4).decide(1.0, queue, running=0)
     assert len(queue) == 2
+
+
+def taught(
+    per_batch: float, per_image: float, *, loads: tuple[int, ...] = (1,), most_running: int = 1
+) -> Adaptive[str, str, str]:
+    """A policy that has seen batches of 1 to 8, at each load, of an engine that shares nothing between them."""
+    learnt = policy(8, most_running=most_running)
+    for load in loads:
+        for n in (1, 2, 4, 8) * 3:
+            learnt.observe("a", n, load=load, seconds=per_batch + per_image * n, now=0.0)
+    return learnt
+
+
+async def test_an_engine_that_gains_from_large_batches_gets_them():
+    entries = [entry(str(n)) for n in range(8)]
+    assert len(taught(0.010, 0.001).decide(0.0, queue_of(*entries), running=0).batch) == 8
+
+
+async def test_an_engine_that_gains_nothing_gets_single_images():
+    entries = [entry(str(n)) for n in range(8)]
+    assert len(taught(0.0, 0.010).decide(0.0, queue_of(*entries), running=0).batch) == 1
+
+
+async def test_a_batch_stays_small_enough_for_the_deadlines_in_it():
+    entries = [entry(str(n), deadline=0.015) for n in range(8)]
+    assert len(taught(0.010, 0.001).decide(0.0, queue_of(*entries), running=0).batch) == 5
+
+
+async def test_another_batch_starts_beside_others_only_if_that_helps():
+    entries = [entry(str(n)) for n in range(8)]
+    apart = taught(0.010, 0.0, loads=(1, 2), most_running=3)
+    assert apart.decide(0.0, queue_of(*entries), running=1).batch
+    shared = taught(0.010, 0.0, most_running=3)
+    for n in (1, 2, 4, 8):
+        shared.observe("a", n, load=2, seconds=0.020, now=0.0)
+    assert not shared.decide(0.0, queue_of(*entries), running=1).batch
+    # What was learnt long ago is tried again.
+    assert shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running=1).batch
+
+
+async def test_what_would_come_too_late_gives_way_to_what_would_not():
+    late, fine = entry("late", deadline=0.005), entry("fine", deadline=1.0)
+    decision = taught(0.010, 0.001).decide(0.0, queue_of(late, fine), running=0)
+    assert (decision.batch, decision.expired) == ((fine,), (late,))
+
+
+async def test_if_all_would_come_too_late_the_engine_works_all_the_same():
+    late = entry("late", deadline=0.005)
+    assert taught(0.010, 0.001).decide(0.0, queue_of(late), running=0).batch == (late,)
+
+
+async def test_the_time_to_an_answer_grows_with_what_is_ahead():
+    learnt = taught(0.0, 0.010)
+    waits = [
+        learnt.answer_s(0.0, queue_of(*(entry(str(n)) for n in range(ahead))), running=1, preparing=0)
+        for ahead in (0, 1, 5)
+    ]
+    assert waits[0] < waits[1] < waits[2]
+    assert 0.05 < waits[2] < 0.1
+    assert learnt.answer_s(0.0, queue_of(), running=0, preparing=0) == 0.0
+    assert learnt.answer_s(0.0, queue_of(), running=1, preparing=5) == pytest.approx(waits[2])

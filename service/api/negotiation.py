@@ -1,0 +1,67 @@
+"""Which form of the answer a client wants, and what it allows the cache: Accept, Cache-Control, Cache-Status."""
+
+from functools import lru_cache
+
+from service.detector import CacheResult, Caching
+from service.errors import NotAcceptable
+from service.vision.encode import MEDIA_TYPES
+
+JSON = "application/json"
+OFFERED = (JSON, *MEDIA_TYPES)
+
+# RFC 9211. What was computed anew says why the request had to go forward.
+CACHE_STATUS: dict[CacheResult, str] = {
+    "hit_memory": "yolov7-service; hit; detail=memory",
+    "hit_redis": "yolov7-service; hit; detail=redis",
+    "miss": "yolov7-service; fwd=miss; stored",
+    "collapsed": "yolov7-service; fwd=miss; collapsed",
+    "refresh": "yolov7-service; fwd=request; stored",
+    "off": "yolov7-service; fwd=bypass",
+}
+
+
+@lru_cache(maxsize=256)
+def choose_media_type(accept: str) -> str:
+    """JSON, or the picture's media type that an Accept header prefers; JSON where it is empty.
+
+    The best quality wins; of equal ones the more specific range, then our own order. Raises NotAcceptable.
+    """
+    if not accept.strip():
+        return JSON
+    ranges = [_range(item) for item in accept.split(",")]
+    best = max(OFFERED, key=lambda offer: _rank(offer, ranges))
+    if _rank(best, ranges)[0] <= 0:
+        raise NotAcceptable(f"the answer is one of {', '.join(OFFERED)}, which Accept: {accept[:200]} leaves out")
+    return best
+
+
+@lru_cache(maxsize=64)
+def choose_caching(cache_control: str) -> Caching:
+    """`no-store` keeps an image out of the cache altogether; `no-cache` has it inferred anew, and kept."""
+    directives = {part.strip().lower() for part in cache_control.split(",")}
+    if "no-store" in directives:
+        return "off"
+    return "refresh" if directives & {"no-cache", "max-age=0"} else "use"
+
+
+def _range(item: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in item.split(";"))
+    quality = 1.0
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                quality = float(parameter[2:])
+            except ValueError:
+                quality = 0.0
+    return name, quality
+
+
+def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
+    """The quality that the most specific range gives to an offer, and how specific that is."""
+    kind = offer.partition("/")[0]
+    matching = {"*/*": 0, f"{kind}/*": 1, offer: 2}
+    found = [(matching[name], quality) for name, quality in ranges if name in matching]
+    if not found:
+        return 0.0, 0
+    specific, quality = max(found)
+    return quality, specific

@@ -1,0 +1,80 @@
+"""One serving process: the HTTP server around the service, and its end.
+
+SIGTERM or SIGINT turns the service not ready first, closes the door after the drain delay, finishes what was accepted,
+and closes. A second signal ends at once.
+"""
+
+import logging
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+
+from service.app.logs import configure_logging
+from service.app.service import VERSION, Service, build_application
+from service.app.workers import supervise
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with the service started before the door opens and closed after it is shut."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._closes_at: float | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until a signal ends it. Raises StartError before the door opens."""
+        try:
+            await self._service.start()
+            await super().serve(sockets)
+        finally:
+            await self._service.aclose()
+        logger.info("closed")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one ends at once."""
+        if self._closes_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._service.draining = True
+        self._closes_at = time.monotonic() + self._service.settings.drain_delay_s
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop."""
+        if self._closes_at is not None and time.monotonic() >= self._closes_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def serve(settings: Settings) -> None:
+    """Serves until a signal ends it, by as many processes as the settings ask for. Raises StartError."""
+    configure_logging(settings.log_level, settings.log_format)
+    logger.info("yolov7-service %s with %s", VERSION, settings.as_line())
+    if settings.workers > 1:
+        supervise(settings, serve_on)
+    else:
+        serve_on(settings, None)
+
+
+def serve_on(settings: Settings, listening: socket.socket | None) -> None:
+    """Serves in this process, on a socket that listens already or on one of its own. Raises StartError."""
+    service = Service(settings)
+    config = uvicorn.Config(
+        build_application(service),
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_timeout_s,
+    )
+    Server(config, service).run(sockets=[listening] if listening else None)

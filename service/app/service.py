@@ -1,0 +1,206 @@
+"""All that works, built from the settings, and the order it starts and stops in.
+
+    settings → metrics, engine, threads, cache → batcher → detector → models, access → HTTP
+
+Start: models load, known images are run, then the door opens. Stop, on SIGTERM: not ready, then the door closes,
+then what was accepted finishes, then everything closes in reverse.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from service.access import Keys, Rate, Rates, SharedRates
+from service.api import AdminRoutes, DetectRoute, Door, Limits, Routes, StatusRoutes, build_api
+from service.batching import Adaptive, Batcher
+from service.cache import CacheKeys, CandidateCache, MemoryTier, RedisLease, RedisTier, connect
+from service.detector import Detector, ImageLimits
+from service.detector.source import DetectorBatcher
+from service.engine.cores import usable_cores
+from service.engine.protocol import Engine, Target
+from service.engine.repository import model_names
+from service.metrics import Metrics
+from service.models import Models
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+VERSION = version("yolov7-service")
+
+Lease = Callable[[str, float], Awaitable[bool]]
+
+
+class Service:
+    """`names`: the models to serve, the default one first; all of the repository where none is given.
+
+    `engine`: instead of the one that the settings name. The constructor opens nothing; `start` does. Raises StartError.
+    """
+
+    def __init__(self, settings: Settings, names: Sequence[str] = (), *, engine: Engine | None = None) -> None:
+        self.settings = settings
+        self.names = tuple(names) or (settings.default_model, *model_names(settings.model_repository))
+        self.draining = False
+        self.metrics = Metrics(CollectorRegistry())
+        # The worker threads are the parallelism; OpenCV's own pool within each of them would only compete with it.
+        cv2.setNumThreads(1)
+        self.threads = ThreadPoolExecutor(settings.worker_threads or usable_cores(), thread_name_prefix="worker")
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        self.redis = connect(redis_url) if redis_url else None
+        self.lease = RedisLease(self.redis) if self.redis else None
+        self.engine = engine or _build_engine(settings, self.metrics, self.lease.hold if self.lease else _always)
+        self.batcher: DetectorBatcher = Batcher(
+            self.engine.infer,
+            Adaptive(most_running=self.engine.parallelism, largest=self._largest),
+            capacity=settings.queue_capacity,
+            metrics=self.metrics,
+        )
+        self.cache = self._build_cache()
+        self.detector = Detector(
+            self.batcher,
+            self.threads,
+            places=settings.max_in_flight,
+            limits=_image_limits(settings),
+            metrics=self.metrics,
+            keys=_cache_keys(settings),
+            cache=self.cache,
+        )
+        self.models = Models(
+            settings.model_repository,
+            self.engine,
+            self.detector,
+            interval_s=settings.known_image_interval_s,
+            metrics=self.metrics,
+        )
+        self.keys = Keys(settings.keys_file, metrics=self.metrics)
+        self.rates = Rates(
+            default=Rate.parse(settings.rate) if settings.rate else None,
+            anonymous=Rate.parse(settings.anonymous_rate) if settings.anonymous_rate else None,
+            shared=SharedRates(redis_url, metrics=self.metrics) if redis_url else None,
+        )
+        self.metrics.build_info.labels(VERSION, settings.engine).set(1)
+
+    async def start(self) -> None:
+        """Loads the models and runs their known images, now and then on a timer. Takes the seconds that compiling takes.
+
+        Raises StartError where the default model cannot be served.
+        """
+        await self.engine.start()
+        await self.rates.start()
+        await self.models.start(self.names)
+
+    async def aclose(self) -> None:
+        """Finishes what was accepted and frees everything, last built first."""
+        await self.models.aclose()
+        await self.batcher.aclose()
+        await self.rates.aclose()
+        if self.cache is not None:
+            await self.cache.aclose()
+        await self.engine.aclose()
+        if self.redis is not None:
+            await self.redis.aclose()
+        await asyncio.to_thread(self.threads.shutdown)
+
+    def reasons(self) -> dict[str, str]:
+        """Why the service is not ready, by what is amiss; empty when it is."""
+        return {"service": "shutting down"} if self.draining else self.models.reasons()
+
+    def _largest(self, target: Target) -> int:
+        return self.models.largest(target.model)
+
+    def _build_cache(self) -> CandidateCache | None:
+        settings = self.settings
+        memory = shared = None
+        if settings.cache_memory_bytes:
+            memory = MemoryTier(
+                settings.cache_memory_bytes, ttl_s=settings.cache_ttl_s, metrics=self.metrics, clock=time.monotonic
+            )
+        if self.redis is not None:
+            shared = RedisTier(self.redis, ttl_s=settings.cache_ttl_s, metrics=self.metrics)
+        absent = memory is None and shared is None
+        return None if absent else CandidateCache(memory, shared, metrics=self.metrics)
+
+
+def build_application(service: Service) -> FastAPI:
+    """The ASGI application; it starts and closes nothing."""
+    settings = service.settings
+    limits = Limits(
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        timeout_s=settings.request_timeout_ms / 1000,
+        max_timeout_s=settings.max_request_timeout_ms / 1000,
+    )
+    door = Door(service.keys, service.rates, metrics=service.metrics)
+    routes = Routes(
+        detect=DetectRoute(
+            service.detector,
+            service.models,
+            door,
+            limits=limits,
+            threads=service.threads,
+            metrics=service.metrics,
+        ),
+        status=StatusRoutes(service.models, service.metrics, service.reasons),
+        admin=AdminRoutes(service.models, door),
+    )
+    return build_api(routes, service.metrics, version=VERSION)
+
+
+def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
+    """Only the engine chosen is imported, so that a gateway needs no other's libraries."""
+    if settings.engine == "triton":
+        from service.engine.triton import TritonEngine, TritonOptions
+
+        return TritonEngine(
+            TritonOptions(
+                urls=tuple(url.strip() for url in settings.triton_urls.split(",")),
+                parallelism=settings.triton_batches,
+                shared_memory=settings.triton_shared_memory,
+                default_precision=settings.triton_precision,
+            ),
+            metrics=metrics,
+            lease=lease,
+        )
+    from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+
+    return EmbeddedEngine(
+        EmbeddedOptions(
+            precision=settings.precision,
+            streams=settings.streams,
+            max_batch_size=settings.max_batch_size,
+            cache_dir=_writable(settings.openvino_cache_dir.expanduser()),
+        )
+    )
+
+
+def _image_limits(settings: Settings) -> ImageLimits:
+    formats = frozenset(name.strip().upper() for name in settings.formats.split(","))
+    return ImageLimits(settings.max_pixels, settings.max_frames, formats)
+
+
+def _cache_keys(settings: Settings) -> CacheKeys:
+    # Without a secret the cache is this process's own, and so is the key of its hashes.
+    secret = settings.cache_secret
+    return CacheKeys(secret.get_secret_value().encode() if secret else secrets.token_bytes(32))
+
+
+def _writable(folder: Path) -> Path | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        logger.warning("compiled models are not kept for the next start: %s", exc)
+        return None
+    return folder
+
+
+async def _always(name: str, seconds: float) -> bool:
+    """The lease of a gateway that has nobody to share with."""
+    return True

@@ -1,0 +1,198 @@
+"""The one path that every transport takes: a place, the candidates of the picture, this request's detections.
+
+The detector knows no transport, no engine and no model but by its spec. It admits no more requests than there are
+places, nor any that could not be answered in time, which bounds the pictures in memory and the work waiting for threads.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.cache import CachedImage, CacheKeys, CandidateCache
+from service.detector.preparation import ImageLimits, decode_within
+from service.detector.source import CacheResult, Caching, CandidateSource, DetectorBatcher, Served
+from service.engine.protocol import ModelVersion, Target
+from service.errors import DeadlineExceeded, EngineFailed, Overloaded
+from service.metrics import Metrics
+from service.vision.detections import Candidates, Detections
+from service.vision.draw import draw
+from service.vision.encode import encode_picture
+from service.vision.letterbox import Letterbox
+from service.vision.postprocess import PostprocessOptions, count_contenders, postprocess
+from service.vision.spec import ModelSpec
+
+T = TypeVar("T")
+
+# Candidates so few that suppressing them takes less than handing them to a thread.
+POSTPROCESSED_IN_PLACE = 64
+STAGES = ("decode", "preprocess", "cache", "queue", "infer", "postprocess")
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """`detections` in pixels of the upright original, whose size is `image_hw`.
+
+    `stage_seconds` adds up to the time spent here: what is neither decode, preprocess, cache, infer nor postprocess was
+    waiting for a thread, for the engine, for another's inference or for the event loop, and counts as queue.
+    """
+
+    detections: Detections
+    image_hw: tuple[int, int]
+    stage_seconds: dict[str, float]
+    cache: CacheResult
+
+
+@dataclass(slots=True)
+class Place:
+    """One of the places. While `receiving`, its picture is still to come."""
+
+    receiving: bool = True
+
+
+class Detector:
+    """`places` is how many requests may be in flight. Without a cache every picture is inferred."""
+
+    def __init__(
+        self,
+        batcher: DetectorBatcher,
+        threads: Executor,
+        *,
+        places: int,
+        limits: ImageLimits,
+        metrics: Metrics,
+        keys: CacheKeys,
+        cache: CandidateCache | None = None,
+    ) -> None:
+        self._batcher = batcher
+        self._threads = threads
+        self._places = places
+        self._limits = limits
+        self._metrics = metrics
+        self._source = CandidateSource(batcher, threads, limits=limits, metrics=metrics, cache=cache, keys=keys)
+        self._in_flight = 0
+        self._receiving = 0
+        self._using: Counter[ModelVersion] = Counter()
+        self._left: dict[ModelVersion, asyncio.Future[None]] = {}
+        self.suspects: set[ModelVersion] = set()
+        self.suspicion = asyncio.Event()
+        metrics.concurrency_limit.set(places)
+
+    @property
+    def healthy(self) -> bool:
+        """False once a bug has stopped it for good."""
+        return self._batcher.healthy
+
+    async def unused(self, model: ModelVersion) -> None:
+        """Waits until no request for it is under way."""
+        while self._using[model]:
+            await self._left.setdefault(model, asyncio.get_running_loop().create_future())
+
+    @contextmanager
+    def place(self, deadline: float) -> Iterator[Place]:
+        """Holds one of the places. A transport takes it before it reads a picture.
+
+        Raises Overloaded at once where there is none, or where the answer could not be ready by `deadline`.
+        """
+        if self._in_flight >= self._places:
+            self._metrics.rejected.labels("places").inc()
+            raise Overloaded(f"{self._places} requests are in flight already")
+        self._batcher.admit(deadline, preparing=self._receiving + self._source.preparing)
+        place = Place()
+        self._in_flight += 1
+        self._receiving += 1
+        self._metrics.in_flight.set(self._in_flight)
+        try:
+            yield place
+        finally:
+            self._in_flight -= 1
+            self._received(place)
+            self._metrics.in_flight.set(self._in_flight)
+
+    async def detect(
+        self,
+        data: bytes,
+        served: Served,
+        *,
+        options: PostprocessOptions,
+        deadline: float,
+        place: Place,
+        caching: Caching = "use",
+    ) -> Detected:
+        """Detects in one encoded picture. `deadline` is a reading of time.monotonic().
+
+        `caching`: "use" the cache, "refresh" what it holds without reading it, or leave it "off".
+        Raises ImageError, Overloaded, Draining, EngineFailed, and DeadlineExceeded at the deadline.
+        """
+        started_at = time.monotonic()
+        self._received(place)
+        self._using[served.model] += 1
+        try:
+            async with asyncio.timeout(deadline - started_at):
+                found = await self._source.find(data, served, deadline=deadline, caching=caching)
+                postprocessing_at = time.monotonic()
+                detections = await self._postprocess(found.entry, options)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the image was done") from None
+        except EngineFailed:
+            self._suspect(served.model)
+            raise
+        finally:
+            self._leave(served.model)
+        ended_at = time.monotonic()
+        work = {**found.stage_seconds, "postprocess": ended_at - postprocessing_at}
+        waited_s = max(ended_at - started_at - sum(work.values()), 0.0)
+        stages = {name: work.get(name, waited_s if name == "queue" else 0.0) for name in STAGES}
+        self._observe(found.entry.image_hw, detections, stages)
+        return Detected(detections, found.entry.image_hw, stages, found.result)
+
+    async def infer(self, pixels: NDArray[np.uint8], model: ModelVersion, *, deadline: float) -> Candidates:
+        """Candidates of one picture that is letterboxed already, (H, W, 3) uint8 in one of the model's input shapes."""
+        target = Target(model, (pixels.shape[0], pixels.shape[1]))
+        return (await self._batcher.submit(pixels, group=target, deadline=deadline)).result
+
+    async def draw(self, data: bytes, detected: Detected, spec: ModelSpec, media_type: str) -> bytes:
+        """The upright picture with its detections drawn into it, encoded. Raises ImageError."""
+
+        def work() -> bytes:
+            drawn = draw(decode_within(data, self._limits), detected.detections, spec.class_names)
+            return encode_picture(drawn, media_type)
+
+        return await self._in_thread(work)
+
+    async def _postprocess(self, entry: CachedImage, options: PostprocessOptions) -> Detections:
+        letterbox = Letterbox.fit(entry.image_hw, entry.shape_hw)
+        if count_contenders(entry.candidates, options) <= POSTPROCESSED_IN_PLACE:
+            return postprocess(entry.candidates, letterbox, options)
+        return await self._in_thread(lambda: postprocess(entry.candidates, letterbox, options))
+
+    def _received(self, place: Place) -> None:
+        if place.receiving:
+            place.receiving = False
+            self._receiving -= 1
+
+    def _leave(self, model: ModelVersion) -> None:
+        self._using[model] -= 1
+        left = None if self._using[model] else self._left.pop(model, None)
+        if left is not None and not left.done():
+            left.set_result(None)
+
+    def _suspect(self, model: ModelVersion) -> None:
+        """Somebody should look at its known image now."""
+        self.suspects.add(model)
+        self.suspicion.set()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _observe(self, image_hw: tuple[int, int], detections: Detections, stages: dict[str, float]) -> None:
+        self._metrics.image_pixels.observe(image_hw[0] * image_hw[1])
+        self._metrics.detections.observe(len(detections))
+        self._metrics.observe_stages(stages)

@@ -1,0 +1,171 @@
+"""Where a picture's candidates come from: the cache, a flight under way, or the engine.
+
+    key → memory → flight → shared cache ∥ decode and letterbox (a worker thread) → batch → engine → put
+
+Candidates are what the network says before any threshold, so one entry serves every request for the picture. Knows
+nothing of thresholds, places or transports.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batching import Batcher
+from service.cache import CachedImage, CacheKeys, CandidateCache
+from service.detector.flight import Flight, Flights
+from service.detector.preparation import ImageLimits, prepare
+from service.engine.protocol import ModelVersion, Passport, Target
+from service.metrics import Metrics
+from service.vision.detections import Candidates
+from service.vision.spec import ModelSpec
+
+T = TypeVar("T")
+Caching = Literal["use", "refresh", "off"]
+CacheResult = Literal["hit_memory", "hit_redis", "miss", "collapsed", "refresh", "off"]
+DetectorBatcher = Batcher[Target, NDArray[np.uint8], Candidates]
+
+# Hashing more than this takes longer than handing it to a thread.
+HASHED_IN_PLACE_BYTES = 512 * 1024
+# What the shared cache is given before decoding starts beside it: a hit then costs no decoding, a miss next to nothing.
+HEAD_START_S = 0.002
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A model version that requests may be sent to: its spec, and what the engine says of it."""
+
+    spec: ModelSpec
+    passport: Passport
+
+    @property
+    def model(self) -> ModelVersion:
+        """Its name and version."""
+        return ModelVersion(self.spec.name, self.spec.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`stage_seconds` are those that this request itself waited for, among decode, preprocess, cache and infer."""
+
+    entry: CachedImage
+    stage_seconds: dict[str, float]
+    result: CacheResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What is to be inferred, and where the answer is to be put, if anywhere."""
+
+    data: bytes
+    served: Served
+    key: bytes | None
+    result: CacheResult
+
+
+class CandidateSource:
+    """Without a cache every picture is inferred. `preparing` counts those that are not in the batcher's queue yet."""
+
+    def __init__(
+        self,
+        batcher: DetectorBatcher,
+        threads: Executor,
+        *,
+        limits: ImageLimits,
+        metrics: Metrics,
+        cache: CandidateCache | None,
+        keys: CacheKeys,
+    ) -> None:
+        self._batcher = batcher
+        self._threads = threads
+        self._limits = limits
+        self._metrics = metrics
+        self._cache = cache
+        self._keys = keys
+        self._flights: Flights[bytes, Found] = Flights()
+        self.preparing = 0
+
+    async def find(self, data: bytes, served: Served, *, deadline: float, caching: Caching) -> Found:
+        """The candidates of an encoded picture. The deadline is the caller's to keep.
+
+        Raises ImageError, Overloaded, Draining, EngineFailed and DeadlineExceeded.
+        """
+        started_at = time.monotonic()
+        if self._cache is None or caching == "off":
+            self._metrics.cache.labels("off").inc()
+            return await self._infer(_Picture(data, served, None, "off"), Flight(deadline))
+        key = await self._key(data, served)
+        if caching == "refresh":
+            self._metrics.cache.labels("refresh").inc()
+            return await self._infer(_Picture(data, served, key, "refresh"), Flight(deadline))
+        entry = self._cache.lookup_memory(key)
+        stages = {"cache": time.monotonic() - started_at}
+        if entry is not None:
+            return Found(entry, stages, "hit_memory")
+        picture = _Picture(data, served, key, "miss")
+        found, joined = await self._flights.share(key, deadline, lambda flight: self._race(picture, flight))
+        if joined:
+            self._metrics.cache.labels("collapsed").inc()
+            return Found(found.entry, stages, "collapsed")
+        stages["cache"] += found.stage_seconds.get("cache", 0.0)
+        return Found(found.entry, found.stage_seconds | stages, found.result)
+
+    async def _key(self, data: bytes, served: Served) -> bytes:
+        def make() -> bytes:
+            return self._keys.make(data, served.spec, precision=served.passport.precision)
+
+        return make() if len(data) <= HASHED_IN_PLACE_BYTES else await self._in_thread(make)
+
+    async def _race(self, picture: _Picture, flight: Flight[Found]) -> Found:
+        """The shared cache has the time that decoding takes; what it answers later is a miss."""
+        assert self._cache is not None
+        assert picture.key is not None
+        if not self._cache.is_shared:
+            self._metrics.cache.labels("miss").inc()
+            return await self._infer(picture, flight)
+        started_at = time.monotonic()
+        look_up = asyncio.get_running_loop().create_task(self._cache.lookup_shared(picture.key))
+        try:
+            await asyncio.wait([look_up], timeout=HEAD_START_S)
+            waited_s = time.monotonic() - started_at
+            if look_up.done() and (entry := look_up.result()) is not None:
+                return Found(entry, {"cache": waited_s}, "hit_redis")
+            found = await self._infer(picture, flight, look_up)
+            return Found(found.entry, {**found.stage_seconds, "cache": waited_s}, found.result)
+        finally:
+            look_up.cancel()
+
+    async def _infer(
+        self, picture: _Picture, flight: Flight[Found], look_up: asyncio.Task[CachedImage | None] | None = None
+    ) -> Found:
+        served = picture.served
+        self.preparing += 1
+        try:
+            prepared = await self._in_thread(lambda: prepare(picture.data, served.spec, self._limits))
+        finally:
+            self.preparing -= 1
+        stages = {"decode": prepared.decode_s, "preprocess": prepared.preprocess_s}
+        if look_up is not None and look_up.done() and (entry := look_up.result()) is not None:
+            return Found(entry, stages, "hit_redis")
+        target = Target(served.model, prepared.letterbox.shape_hw)
+        queued = self._batcher.enqueue(prepared.pixels, group=target, deadline=flight.deadline)
+        flight.carries(queued)
+        answer = await self._batcher.wait(queued)
+        self._metrics.inferences.labels(*served.model).inc()
+        entry = CachedImage.of(
+            answer.result,
+            image_hw=prepared.letterbox.image_hw,
+            shape_hw=prepared.letterbox.shape_hw,
+            score_floor=served.spec.score_floor,
+        )
+        if self._cache is not None and picture.key is not None:
+            self._cache.put(picture.key, entry)
+        return Found(entry, {**stages, "infer": answer.inferred_s}, picture.result)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,0 +1,320 @@
+"""One Triton server, spoken to by tritonclient's asyncio client, and what its errors mean to the service.
+
+It knows whether the server answers and which model versions it has ready, as of the last look; watching over it and
+bringing back what it has lost is Watch's business.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, aio, model_config_pb2
+from tritonclient.utils import InferenceServerException
+
+from service.engine.contract import Contract, override
+from service.engine.protocol import ModelVersion
+from service.engine.shared_memory import Slot
+from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded, RepositoryError
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+# A small question to a server that is well takes a millisecond; a busy CPU must not look like a dead one.
+ASK_S = 2.0
+# TensorRT engines are read and warmed up, OpenVINO compiles every shape.
+LOAD_S = 120.0
+# How long a version whose process died is not asked, unless it was reloaded: every call would hang for a second.
+DEAD_S = 2.0
+LOCAL = ("localhost", "127.", "[::1]", "unix:")
+CHANNEL = [
+    # As large as gRPC knows; how large a batch may be is the model's business.
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    # Finds a cable that was pulled. More often than this a server takes pings for an attack.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # gRPC's own would wait up to two minutes before it tries a server again that was away.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+class ModelAbsent(EngineFailed):
+    """This server does not have the model version ready."""
+
+
+class ModelDead(EngineFailed):
+    """The process behind the model version has died, while the server still calls it ready."""
+
+
+class RegionUnknown(EngineFailed):
+    """The server does not know the shared memory, as after a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One request for one model version. `deadline` is a reading of time.monotonic()."""
+
+    model: ModelVersion
+    contract: Contract
+    images: InferInput
+    deadline: float
+
+
+class Endpoint:
+    """`connect` comes first, in the running loop; `aclose` last. `suspicion` is set when something looked wrong."""
+
+    def __init__(self, url: str, metrics: Metrics) -> None:
+        self.url = url
+        self.local = url.startswith(LOCAL)
+        self.in_flight = 0
+        self.asked_at = 0.0
+        self.engine = "triton"
+        self.suspicion = asyncio.Event()
+        self.wanted: dict[ModelVersion, model_config_pb2.ModelConfig] = {}
+        self._ready: dict[ModelVersion, model_config_pb2.ModelConfig] = {}
+        self._loading: set[ModelVersion] = set()
+        self._dead: dict[ModelVersion, float] = {}
+        self._loaded_at: dict[ModelVersion, float] = {}
+        self._regions: set[str] = set()
+        self._changing = asyncio.Lock()
+        self._up = False
+        self._metrics = metrics
+        self._client: Any = None
+
+    @property
+    def up(self) -> bool:
+        """Whether it answered when it was last asked."""
+        return self._up
+
+    @property
+    def ready(self) -> Mapping[ModelVersion, model_config_pb2.ModelConfig]:
+        """What it had ready at the last look, and how each is configured."""
+        return MappingProxyType(self._ready)
+
+    @property
+    def lost(self) -> set[ModelVersion]:
+        """What it should have and has not: `wanted` holds all that was seen ready and not unloaded on purpose."""
+        return self.wanted.keys() - self._ready.keys() - self._loading
+
+    @property
+    def dead(self) -> set[ModelVersion]:
+        """What it calls ready, although a request saw of late that the process behind it has died."""
+        now = time.monotonic()
+        return {model for model, until in self._dead.items() if until > now}
+
+    def connect(self) -> None:
+        """Opens the channel, which connects and reconnects by itself."""
+        self._client = aio.InferenceServerClient(self.url, channel_args=CHANNEL)
+        self._metrics.endpoint_up.labels(self.url).set(0)
+
+    async def aclose(self) -> None:
+        """Breaks off what is still under way."""
+        if self._client is not None:
+            await self._client.close()
+
+    def may_serve(self, model: ModelVersion) -> bool:
+        """Whether asking it makes sense now."""
+        return self._up and model in self._ready and model not in self.dead
+
+    async def infer(self, batch: Batch) -> InferResult:
+        """Cancelling it cancels the call.
+
+        Raises DeadlineExceeded, Overloaded, EngineDown, ModelAbsent, ModelDead, RegionUnknown, or EngineFailed.
+        """
+        started = time.monotonic()
+        left = batch.deadline - started
+        if left <= 0:
+            raise DeadlineExceeded("the deadline passed before the engine was asked")
+        self.in_flight += 1
+        self.asked_at = started
+        try:
+            with self._translated(f"a batch for {batch.model}"):
+                return await self._client.infer(
+                    batch.model.name,
+                    [batch.images],
+                    model_version=batch.model.version,
+                    outputs=[InferRequestedOutput(name) for name in batch.contract.output_names],
+                    timeout=int(left * 1e6),
+                    client_timeout=left,
+                )
+        except ModelDead:
+            # What was asked before the model was reloaded says nothing of the new process.
+            if started > self._loaded_at.get(batch.model, 0.0):
+                self._dead[batch.model] = time.monotonic() + DEAD_S
+            raise
+        except ModelAbsent:
+            self._ready.pop(batch.model, None)
+            raise
+        except RegionUnknown:
+            self._regions.clear()
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def look(self) -> None:
+        """Asks what is ready, and keeps it. Raises EngineDown or EngineFailed."""
+        with self._translated("the repository index"):
+            index = await self._client.get_model_repository_index(client_timeout=ASK_S)
+        states = {ModelVersion(entry.name, entry.version): entry for entry in index.models}
+        ready = {model for model, entry in states.items() if entry.state == "READY"}
+        self._loading = {model for model, entry in states.items() if entry.state == "LOADING"}
+        for model, entry in states.items():
+            # A server that was started anew knows nothing of what it had, and so gives no reason.
+            if entry.state == "UNLOADING" or entry.reason == "unloaded":
+                self.wanted.pop(model, None)
+        for model in self._ready.keys() - ready:
+            del self._ready[model]
+        for model in ready - self._ready.keys():
+            with suppress(ModelAbsent), self._translated(f"the configuration of {model}"):
+                answer = await self._client.get_model_config(*model, client_timeout=ASK_S)
+                self.wanted[model] = self._ready[model] = answer.config
+
+    async def probe(self) -> None:
+        """Asks whether it is alive, and notes it; if it was away, also what it has ready. Raises nothing."""
+        try:
+            with self._translated("a probe"):
+                alive = await self._client.is_server_live(client_timeout=ASK_S)
+            if alive and not self._up:
+                await self._meet()
+        except (EngineFailed, DeadlineExceeded, Overloaded):
+            alive = False
+        self._mark(up=alive)
+
+    async def _meet(self) -> None:
+        """It may be another process than the one that was known."""
+        self._ready.clear()
+        self._dead.clear()
+        self._regions.clear()
+        with self._translated("the server's version"):
+            server = await self._client.get_server_metadata(client_timeout=ASK_S)
+        self.engine = f"triton {server.version}"
+        await self.look()
+        logger.info("%s answers: %s", self.url, self.engine)
+
+    async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> None:
+        """Adds a version to those that are ready, which go on; `config` is for a server that has none of them.
+
+        Raises RepositoryError where the server cannot load it, EngineFailed where it cannot now.
+        """
+        async with self._changing:
+            await self.look()
+            if model not in self._ready:
+                versions = self._versions(model.name)
+                await self._load(model.name, versions | {model.version}, self._config(model.name) or config)
+                await self.look()
+            if model not in self._ready:
+                raise EngineFailed(f"model {model} is not ready after its load")
+            self._dead.pop(model, None)
+            self._loaded_at[model] = time.monotonic()
+
+    async def unload(self, model: ModelVersion) -> None:
+        """Takes a version away; the others of the model go on. Raises EngineFailed."""
+        async with self._changing:
+            await self.look()
+            config = self._config(model.name)
+            rest = self._versions(model.name) - {model.version}
+            if model in self._ready and rest and config is not None:
+                await self._load(model.name, rest, config)
+            elif model in self._ready:
+                with self._translated(f"unloading {model}"):
+                    await self._client.unload_model(model.name, client_timeout=LOAD_S)
+            self._ready.pop(model, None)
+            self._dead.pop(model, None)
+            self.wanted.pop(model, None)
+
+    async def reload(self, model: ModelVersion) -> None:
+        """Brings back a version that is lost or dead. Raises what load and unload do; it stays wanted then."""
+        config = self.wanted[model]
+        try:
+            if model in self._dead:
+                await self.unload(model)
+            await self.load(model, config)
+        finally:
+            self.wanted.setdefault(model, config)
+
+    async def register(self, slot: Slot, retired: Set[str], deadline: float) -> None:
+        """Makes a slot known to the server, and those of these names forgotten. Raises EngineFailed where it cannot."""
+        if slot.name in self._regions:
+            return
+        await self.forget(retired)
+        with self._translated("registering shared memory"):
+            try:
+                await self._client.register_system_shared_memory(
+                    slot.name, f"/{slot.name}", slot.byte_size, client_timeout=deadline - time.monotonic()
+                )
+            except InferenceServerException as exc:
+                # It was told before, by a request that was cancelled meanwhile.
+                if exc.status() != "StatusCode.ALREADY_EXISTS":
+                    raise
+        self._regions.add(slot.name)
+
+    async def forget(self, names: Set[str] | None = None) -> None:
+        """Unregisters the slots of these names, or all; those in use stay mapped until the server ends."""
+        for name in self._regions.copy() if names is None else self._regions & names:
+            self._regions.discard(name)
+            if self._up:
+                with suppress(EngineFailed, DeadlineExceeded), self._translated("unregistering shared memory"):
+                    await self._client.unregister_system_shared_memory(name, client_timeout=ASK_S)
+
+    def _versions(self, name: str) -> set[str]:
+        return {version for other, version in self._ready if other == name}
+
+    def _config(self, name: str) -> model_config_pb2.ModelConfig | None:
+        return next((config for (other, _), config in self._ready.items() if other == name), None)
+
+    async def _load(self, name: str, versions: set[str], config: model_config_pb2.ModelConfig) -> None:
+        try:
+            with self._translated(f"loading {name} with versions {sorted(versions)}"):
+                await self._client.load_model(name, config=override(config, versions), client_timeout=LOAD_S)
+        except EngineDown:
+            raise
+        except DeadlineExceeded as exc:
+            raise EngineFailed(f"loading model {name!r} took longer than {LOAD_S:.0f} s") from exc
+        except EngineFailed as exc:
+            raise RepositoryError(f"the engine cannot load model {name!r}; its log says why") from exc
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as exc:
+            status, text = str(exc.status()).removeprefix("StatusCode."), str(exc.message())
+            error = _meaning(status, text)
+            if type(error) is EngineFailed or isinstance(error, ModelDead | ModelAbsent):
+                # Said here, because those who wait are told nothing internal.
+                logger.error("%s: %s failed: %s %s", self.url, doing, status, text.partition("\n")[0])
+            if isinstance(error, EngineDown):
+                self._mark(up=False)
+            if not isinstance(error, Overloaded):
+                self.suspicion.set()
+            raise error from exc
+
+    def _mark(self, *, up: bool) -> None:
+        if self._up and not up:
+            logger.error("%s does not answer", self.url)
+        self._up = up
+        self._metrics.endpoint_up.labels(self.url).set(up)
+
+
+def _meaning(status: str, text: str) -> EngineFailed | Overloaded | DeadlineExceeded:
+    """Triton says the same status for many things, so that its words must be read."""
+    if status == "DEADLINE_EXCEEDED" or "Request timeout expired" in text:
+        return DeadlineExceeded("the deadline passed before the engine answered")
+    if "Exceeds maximum queue size" in text:
+        return Overloaded("the engine's queue is full")
+    if "unknown model" in text:
+        return ModelAbsent("the engine does not have the model loaded")
+    if "is not healthy" in text:
+        return ModelDead("the model's process has died")
+    if "Unable to find shared memory region" in text:
+        return RegionUnknown("the engine does not know the shared memory")
+    if status == "UNAVAILABLE":
+        return EngineDown("the engine cannot be reached")
+    return EngineFailed("the engine could not do what it was asked")

@@ -1,0 +1,215 @@
+"""The engine on the network: one or several NVIDIA Triton servers, each of which could do the whole work.
+
+    triton.py         which server gets a batch, and what happens when it cannot be had there
+    endpoint.py       one server: calls, errors, what it has ready
+    watch.py          notices that a server is away, back, or has lost a model, and reloads that
+    contract.py       what a server must say of a model and answer for it
+    shared_memory.py  images on their way to a server on this host
+
+The servers read a repository with the names, versions and config.pbtxt of ours, and run with explicit model control.
+A batch that meets a server that is gone is tried at another one within its deadline; at worst it is computed twice.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferInput, InferResult
+
+from service.engine.contract import Contract, candidates, passport_of, read_config
+from service.engine.endpoint import Batch, Endpoint, ModelAbsent, ModelDead, RegionUnknown
+from service.engine.protocol import ModelVersion, Passport, Target
+from service.engine.repository import StoredModel
+from service.engine.shared_memory import Slot, Slots
+from service.engine.watch import Lease, Watch
+from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded, RepositoryError
+from service.metrics import Metrics
+from service.vision.detections import Candidates
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TritonOptions:
+    """What an operator may choose.
+
+    urls: gRPC addresses, host:port. parallelism: batches in flight over all of them. shared_memory "auto": for servers
+    on this host. default_precision: of models whose config.pbtxt has no `parameters { key: "precision" }`.
+    """
+
+    urls: tuple[str, ...]
+    parallelism: int
+    shared_memory: Literal["auto", "on", "off"] = "auto"
+    default_precision: str = "fp16"
+
+
+class TritonEngine:
+    """An Engine. `lease(name, seconds)` is true for one gateway of all: that one reloads what a server has lost."""
+
+    def __init__(self, options: TritonOptions, *, metrics: Metrics, lease: Lease) -> None:
+        self._options = options
+        self._endpoints = [Endpoint(url, metrics) for url in options.urls]
+        self._watches = [Watch(endpoint, metrics=metrics, lease=lease) for endpoint in self._endpoints]
+        self._slots = Slots(options.parallelism)
+        self._mappable = {
+            endpoint
+            for endpoint in self._endpoints
+            if options.shared_memory == "on" or (options.shared_memory == "auto" and endpoint.local)
+        }
+        self._contracts: dict[ModelVersion, Contract] = {}
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def parallelism(self) -> int:
+        """As the operator chose."""
+        return self._options.parallelism
+
+    async def start(self) -> None:
+        """See Engine.start. Takes a few seconds at most where a server does not answer."""
+        for endpoint in self._endpoints:
+            endpoint.connect()
+        await asyncio.gather(*(watch.start() for watch in self._watches))
+
+    async def load(self, stored: StoredModel) -> Passport:
+        """See Engine.load. Every server that is up loads it now, the others as soon as they are back."""
+        model = ModelVersion(stored.spec.name, stored.spec.version)
+        config = await asyncio.to_thread(read_config, stored)
+        up = self._require_up()
+        for endpoint in set(self._endpoints).difference(up):
+            endpoint.wanted[model] = config
+        for outcome in await asyncio.gather(*(each.load(model, config) for each in up), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        passports = [self._passport(endpoint, model) for endpoint in up]
+        contract = Contract.of_spec(stored.spec)
+        if any(Contract.of_config(endpoint.ready[model]) != contract for endpoint in up):
+            raise RepositoryError(f"model {model} has other tensors in the engine than in its spec")
+        self._contracts[model] = contract
+        return passports[0]
+
+    async def unload(self, model: ModelVersion) -> None:
+        """See Engine.unload."""
+        for endpoint in self._endpoints:
+            endpoint.wanted.pop(model, None)
+        await asyncio.gather(*(endpoint.unload(model) for endpoint in self._up()))
+        self._contracts.pop(model, None)
+
+    async def loaded(self) -> Mapping[ModelVersion, Passport]:
+        """See Engine.loaded. What any server has ready counts: batches go to those that have it."""
+        await asyncio.gather(*(_look(endpoint) for endpoint in self._up()))
+        passports = {}
+        for endpoint in self._require_up():
+            for model, config in endpoint.ready.items():
+                contract = self._contracts.get(model) or Contract.of_config(config)
+                if contract is not None:
+                    self._contracts[model] = contract
+                    passports[model] = self._passport(endpoint, model)
+        return passports
+
+    async def infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
+    ) -> Sequence[Candidates]:
+        """See Engine.infer. Cancelling it cancels the call.
+
+        Raises DeadlineExceeded, Overloaded, EngineDown where no server answers, EngineNonsense for an answer that
+        breaks the model's contract, else EngineFailed.
+        """
+        slot = self._slots.take(sum(image.nbytes for image in images)) if self._mappable else None
+        self._in_hand += 1
+        self._idle.clear()
+        try:
+            if slot is not None:
+                slot.write(images)
+            return await self._infer(target, images, slot, deadline)
+        finally:
+            if slot is not None:
+                self._slots.give_back(slot)
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._idle.set()
+
+    async def aclose(self) -> None:
+        """See Engine.aclose. The deadlines of the batches in hand bound the wait."""
+        await self._idle.wait()
+        await asyncio.gather(*(watch.aclose() for watch in self._watches))
+        await asyncio.gather(*(endpoint.forget() for endpoint in self._endpoints))
+        await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints))
+        self._slots.close()
+
+    async def _infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], slot: Slot | None, deadline: float
+    ) -> list[Candidates]:
+        contract = self._contracts.get(target.model)
+        self._require_up()
+        failure: EngineFailed | Overloaded = EngineFailed(f"model {target.model} is not loaded")
+        tried: set[Endpoint] = set()
+        while contract is not None and (endpoint := self._idlest(target.model, tried)) is not None:
+            tried.add(endpoint)
+            try:
+                tensor = InferInput(contract.input_name, [len(images), *target.shape_hw, 3], "UINT8")
+                batch = Batch(target.model, contract, tensor, deadline)
+                result = await self._infer_at(endpoint, batch, images, slot)
+                return candidates(result, contract, len(images))
+            except (EngineDown, ModelAbsent, ModelDead, Overloaded) as exc:
+                failure = exc
+        raise failure
+
+    async def _infer_at(
+        self, endpoint: Endpoint, batch: Batch, images: Sequence[NDArray[np.uint8]], slot: Slot | None
+    ) -> InferResult:
+        if slot is not None and await self._map(endpoint, slot, batch.deadline):
+            batch.images.set_shared_memory(slot.name, sum(image.nbytes for image in images))
+            try:
+                return await endpoint.infer(batch)
+            except RegionUnknown:  # the server was started anew since
+                logger.info("%s forgot the shared memory", endpoint.url)
+            if await self._map(endpoint, slot, batch.deadline):
+                return await endpoint.infer(batch)
+        # A single image is passed on where it lies; only a real batch is copied together.
+        batch.images.set_data_from_numpy(images[0][np.newaxis] if len(images) == 1 else np.stack(images))
+        return await endpoint.infer(batch)
+
+    async def _map(self, endpoint: Endpoint, slot: Slot, deadline: float) -> bool:
+        """Whether the server has the slot mapped, after it was told to where it had not. Raises EngineDown."""
+        if endpoint not in self._mappable:
+            return False
+        try:
+            await endpoint.register(slot, self._slots.retired, deadline)
+        except EngineDown:
+            raise
+        except EngineFailed:
+            self._mappable.discard(endpoint)
+            logger.warning("%s cannot reach our shared memory: its images go by gRPC", endpoint.url)
+            return False
+        return True
+
+    def _up(self) -> list[Endpoint]:
+        return [endpoint for endpoint in self._endpoints if endpoint.up]
+
+    def _require_up(self) -> list[Endpoint]:
+        if up := self._up():
+            return up
+        raise EngineDown("no engine can be reached")
+
+    def _idlest(self, model: ModelVersion, tried: set[Endpoint]) -> Endpoint | None:
+        """Of those that may serve the model and were not tried, the one with the fewest batches in flight."""
+        left = [each for each in self._endpoints if each not in tried and each.may_serve(model)]
+        return min(left, key=lambda endpoint: (endpoint.in_flight, endpoint.asked_at), default=None)
+
+    def _passport(self, endpoint: Endpoint, model: ModelVersion) -> Passport:
+        return passport_of(
+            endpoint.ready[model], engine=endpoint.engine, default_precision=self._options.default_precision
+        )
+
+
+async def _look(endpoint: Endpoint) -> None:
+    # A server that fails now is told of by its watch; what is known of it stays.
+    with contextlib.suppress(EngineFailed, DeadlineExceeded):
+        await endpoint.look()

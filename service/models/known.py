@@ -1,0 +1,62 @@
+"""Whether a model still sees: its known pictures, inferred again and compared with what the network said at export.
+
+The pictures are made from a seed. They go through the batcher like any request, and their answers must come back within
+what the engine's precision allows. Knows nothing of requests, versions or timers.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.detector import Detector, Served
+from service.vision.boxes import iou_matrix
+from service.vision.detections import Candidates
+from service.vision.spec import KnownImage, generate_image
+
+# Longer than any healthy engine needs behind a full queue.
+CHECK_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far an answer may be from the exported one: least overlap of a box, largest difference of a score."""
+
+    iou: float
+    score: float
+
+
+# Known answers come from ONNX Runtime in f32, where a half-trained YOLOv7-tiny differed by less than 0.0001 of score.
+# bf16 against f32, 600 candidates of 60 generated pictures: 0.005 of score and 0.995 of overlap at worst. fp16 has three
+# bits more of mantissa than bf16 and is held to half of its tolerance.
+TOLERANCES = {
+    "f32": Tolerance(iou=0.99, score=0.002),
+    "fp16": Tolerance(iou=0.97, score=0.01),
+    "bf16": Tolerance(iou=0.95, score=0.02),
+}
+
+
+async def look(detector: Detector, served: Served) -> str | None:
+    """What is wrong with the answers to the known images, or None. Raises what the detector raises."""
+    tolerance = TOLERANCES.get(served.passport.precision)
+    if tolerance is None:
+        return f"nothing is known of the precision {served.passport.precision!r}"
+    for known in served.spec.known_images:
+        pixels = await asyncio.to_thread(generate_image, known.seed, known.shape_hw)
+        found = await detector.infer(pixels, served.model, deadline=time.monotonic() + CHECK_DEADLINE_S)
+        difference = compare(known, found, tolerance)
+        if difference is not None:
+            return f"known image {known.shape_hw[0]}x{known.shape_hw[1]}: {difference}"
+    return None
+
+
+def compare(known: KnownImage, found: Candidates, tolerance: Tolerance) -> str | None:
+    """What of the known answer is missing in `found`, or None. The order of near ties does not matter."""
+    expected = known.candidates
+    overlaps = iou_matrix(expected.boxes, found.boxes)  # (K known, K found)
+    for row, (score, class_id) in enumerate(zip(expected.scores, expected.classes, strict=True)):
+        near = (found.classes == class_id) & (overlaps[row] >= tolerance.iou)
+        if not np.any(near & (np.abs(found.scores - score) <= tolerance.score)):
+            return f"candidate {row} (class {class_id}, score {score:.3f}) did not come back"
+    return None
