@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
+from photos import photos
 from rounds import interleave, report
-from skimage import data
 
 from service.vision.image import decode
 from service.vision.letterbox import Letterbox
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", type=Path, nargs="?")
     photo = parser.parse_args().photo
-    jpeg = photo.read_bytes() if photo else _generated()
+    jpeg = photo.read_bytes() if photo else photos((773, 512))["coffee"]
     slot = np.empty((*_SHAPE_HW, 3), np.uint8)
 
     def ours() -> None:
@@ -52,11 +52,6 @@ def _milliseconds(work: Callable[[], None]) -> float:
     for _ in range(_REPEATS):
         work()
     return (time.perf_counter() - started) / _REPEATS * 1e3
-
-
-def _generated() -> bytes:
-    photo = cv2.resize(data.coffee(), (773, 512))
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(photo), quality=90, colorspace="RGB"))
 
 
 if __name__ == "__main__":

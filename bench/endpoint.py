@@ -12,7 +12,9 @@ from a cache. The load generator shares the cores and its time is printed. The m
 """
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from bare import BareLoop
@@ -47,8 +49,8 @@ def main() -> None:
             server = stack.enter_context(Server(contender.command))
             requests = contender.requests(images, _NO_STORE)
             servers[name] = ClosedLoop(server, requests, arguments.clients, arguments.seconds)
-        bare = {
-            name: lambda loop=loop: loop.per_second(images, seconds=arguments.seconds) for name, loop in loops.items()
+        bare: dict[str, Callable[[], float]] = {
+            name: partial(loop.per_second, images, seconds=arguments.seconds) for name, loop in loops.items()
         }
         figures = interleave(bare | servers, rounds=arguments.rounds)
     title = f"{arguments.model}, {arguments.precision}, {arguments.clients} clients"

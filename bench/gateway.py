@@ -13,8 +13,9 @@ already is measured; ``--repository`` is then what it serves.
 import argparse
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from contenders import ours
@@ -53,9 +54,8 @@ def main() -> None:
             )
             for shared in (False, True)
         }
-        direct = {
-            name: lambda analyzer=analyzer: analyzer.per_second(arguments.seconds)
-            for name, analyzer in analyzers.items()
+        direct: dict[str, Callable[[], float]] = {
+            name: partial(analyzer.per_second, arguments.seconds) for name, analyzer in analyzers.items()
         }
         figures = interleave(direct | {"gateway": loop}, rounds=arguments.rounds)
     title = f"{arguments.model} at {shape_hw[0]}×{shape_hw[1]}, {arguments.clients} in flight"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pair import parse_pair
 from photos import photos
 from torch import Tensor, nn
 
@@ -25,8 +26,9 @@ from training.checkpoint import Checkpoint
 from training.export import export_checkpoint
 from training.export.card import CardFacts
 from training.nets import VARIANTS, Network, build_network
+from training.nets.head import ImplicitConv
 
-_SHAPES = ("640x640", "384x640", "448x640", "512x640", "640x512", "640x384")
+_SHAPES = ((640, 640), (384, 640), (448, 640), (512, 640), (640, 512), (640, 384))
 _CALIBRATED_HW = (448, 640)
 # Standard deviations of the logits. Random layers amplify the rounding of bf16 far more than trained ones; these are
 # small enough for the known image to pass with it.
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("--name", default="tiny")
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="tiny")
     parser.add_argument("--classes", type=int, default=80)
-    parser.add_argument("--shapes", nargs="+", default=_SHAPES, metavar="HxW")
+    parser.add_argument("--shapes", type=parse_pair, nargs="+", default=_SHAPES, metavar="HxW")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -57,7 +59,7 @@ def main() -> None:
             path,
             name=arguments.name,
             repository=arguments.repository,
-            shapes=[tuple(map(int, shape.split("x"))) for shape in arguments.shapes],
+            shapes=arguments.shapes,
             facts=facts,
         )
     print(f"{published.folder}: about {above:.0f} predictions above {_CONFIDENCE} in a photo")
@@ -79,12 +81,13 @@ def calibrate(network: Network, images: Tensor) -> float:
             _spread(level, raw)
         bias = _objectness_bias(network(images))
         for level in _head(network):
+            assert level.bias is not None
             level.bias.view(3, -1)[:, 4] += bias
         return float((_best_scores(network(images), 0.0) > _CONFIDENCE).sum(1).float().mean())
 
 
 def _head(network: Network) -> list[nn.Conv2d]:
-    return [level.conv for level in network.head.lead]
+    return [level.conv for level in network.head.lead if isinstance(level, ImplicitConv)]
 
 
 def _spread(level: nn.Conv2d, raw: Tensor) -> None:
@@ -95,6 +98,7 @@ def _spread(level: nn.Conv2d, raw: Tensor) -> None:
     wanted[:, 4] = _OBJECTNESS_SPREAD
     scale = wanted.flatten() / channels.std(0)
     level.weight.mul_(scale[:, None, None, None])
+    assert level.bias is not None
     level.bias.mul_(scale).sub_(channels.mean(0) * scale)
 
 

@@ -77,14 +77,16 @@ class Offered(Load):
 def offer(port: int, requests: Sequence[bytes], arrivals: Arrivals, *, connections: int, host: str = HOST) -> Offered:
     """Offer ``requests`` in turn over at most ``connections`` keep-alive connections."""
     load = Offered(arrivals=arrivals)
-    measured(_Pool(itertools.cycle(requests), load).run(host, port, connections), load)
+    measured(_Pool(host, port, itertools.cycle(requests), load).run(connections), load)
     return load
 
 
 class _Pool:
     """The connections of one run, and the requests that wait for one."""
 
-    def __init__(self, turn: Iterator[bytes], load: Offered) -> None:
+    def __init__(self, host: str, port: int, turn: Iterator[bytes], load: Offered) -> None:
+        self._host = host
+        self._port = port
         self._turn = turn
         self._load = load
         self._free: deque[Connection] = deque()
@@ -95,9 +97,8 @@ class _Pool:
         self._sent_all = False
         self._idle = asyncio.Event()
 
-    async def run(self, host: str, port: int, connections: int) -> None:
+    async def run(self, connections: int) -> None:
         """Open the pool, send each request when it is due, and wait a while for the last answers."""
-        self._host, self._port = host, port
         await asyncio.gather(*(self._open() for _ in range(connections)))
         schedule = list(self._load.arrivals.times())
         self._started = time.perf_counter()

@@ -12,7 +12,7 @@ HTTP, decode and queue are what is overloaded.
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contenders import Contender, ours, ours_sleeping
@@ -68,7 +68,7 @@ def _overload(
 def _print_runs(runs: list[Offered]) -> None:
     table = Table("", *(f"round {number + 1}" for number in range(len(runs))), "median", title="overload")
 
-    def row(name: str, values: list[float], form: str = ".1f") -> None:
+    def row(name: str, values: Sequence[float], form: str = ".1f") -> None:
         table.add_row(name, *(format(value, form) for value in values), format(statistics.median(values), form))
 
     row("offered /s", [run.offered / run.arrivals.seconds for run in runs])

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
+from pair import parse_pair
 from skimage import data
 
 _NAMES = ("coffee", "chelsea", "astronaut", "rocket", "retina", "hubble_deep_field", "immunohistochemistry")
@@ -34,7 +35,7 @@ def copies(jpegs: Sequence[bytes], count: int) -> list[bytes]:
 def add_arguments(parser: argparse.ArgumentParser, *, size: str = "773x512") -> None:
     """The arguments that ``chosen`` reads."""
     parser.add_argument("photos", type=Path, nargs="*", help="JPEGs to post (default: scikit-image's photos)")
-    parser.add_argument("--size", type=parse_size, default=size, metavar="WxH", help=f"of the default ones ({size})")
+    parser.add_argument("--size", type=parse_pair, default=size, metavar="WxH", help=f"of the default ones ({size})")
 
 
 def chosen(arguments: argparse.Namespace) -> list[bytes]:
@@ -44,20 +45,11 @@ def chosen(arguments: argparse.Namespace) -> list[bytes]:
     return list(photos(arguments.size).values())
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Two numbers with an x between them."""
-    try:
-        first, second = (int(part) for part in text.split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers with an x between them") from None
-    return first, second
-
-
 def main() -> None:
     """Write the photos."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--size", type=parse_size, default="773x512", metavar="WxH")
+    parser.add_argument("--size", type=parse_pair, default="773x512", metavar="WxH")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for name, jpeg in photos(arguments.size).items():

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from pair import parse_pair
 from rich.console import Console
 from rich.table import Table
 from rounds import save
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path, help="a COCO json; its images lie in images/ beside it")
     parser.add_argument("--square", type=int, default=640, help="side of the square (default: 640)")
-    parser.add_argument("--rect", type=_shape, nargs="+", required=True, metavar="HxW", help="the set of shapes")
+    parser.add_argument("--rect", type=parse_pair, nargs="+", required=True, metavar="HxW", help="the set of shapes")
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     arguments = parser.parse_args()
     network, _ = load_network(arguments.checkpoint)
@@ -78,14 +79,6 @@ def _print(rows: dict[str, Row]) -> None:
     ]
     table.add_row("difference", *changes, f"×{rectangles.pixels / square.pixels:.3f}", "")
     Console(width=120).print(table)
-
-
-def _shape(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(part) for part in text.split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH") from None
-    return height, width
 
 
 if __name__ == "__main__":

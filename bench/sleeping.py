@@ -79,7 +79,8 @@ def _padded(known: Candidates) -> Candidates:
         for name in ("boxes", "scores", "classes")
     ]
     order = np.argsort(-rows[1], kind="stable")
-    return Candidates(*(row[order] for row in rows), np.arange(CANDIDATES, dtype=np.int32))
+    boxes, scores, classes = (row[order] for row in rows)
+    return Candidates(boxes, scores, classes, np.arange(CANDIDATES, dtype=np.int32))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pair import parse_pair
 from rivals.engines import SleepingEngine
 from rivals.pipeline import answer, prepare
 
@@ -59,12 +60,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8125)
     parser.add_argument("--sleep-ms", type=float, default=2.0)
-    parser.add_argument("--shapes", nargs="+", required=True, metavar="HxW")
+    parser.add_argument("--shapes", type=parse_pair, nargs="+", required=True, metavar="HxW")
     parser.add_argument("--locked", action="store_true", help="one inference at a time")
     parser.add_argument("--threads", type=int, default=0, help="that decode (default: Starlette's pool)")
     arguments = parser.parse_args()
-    shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes]
-    engine = SleepingEngine(arguments.sleep_ms / 1000, shapes)
+    engine = SleepingEngine(arguments.sleep_ms / 1000, arguments.shapes)
     application = build(engine, locked=arguments.locked, threads=arguments.threads)
     uvicorn.run(application, host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
 

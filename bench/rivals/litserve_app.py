@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import litserve
 from fastapi import Depends, Request, Response
+from pair import parse_pair
 from rivals.engines import Engine, OpenVinoEngine, OpenVinoOptions, SleepingEngine
 from rivals.pipeline import Prepared, answer, prepare
 
@@ -95,7 +96,7 @@ def main() -> None:
         streams=arguments.streams,
         threads=arguments.threads,
         max_batch_size=arguments.max_batch_size,
-        shapes_hw=[tuple(map(int, shape.split("x"))) for shape in arguments.shapes],
+        shapes_hw=arguments.shapes,
     )
     choice = EngineChoice(arguments.sleep_ms / 1000, arguments.model, options)
     if arguments.concurrent:
@@ -121,7 +122,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="folder of the model repository (default: an engine that sleeps)")
     parser.add_argument("--sleep-ms", type=float, default=2.0)
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--shapes", nargs="*", default=[], metavar="HxW", help="(default: all of the model)")
+    parser.add_argument(
+        "--shapes", type=parse_pair, nargs="*", default=[], metavar="HxW", help="(default: all of the model)"
+    )
     parser.add_argument("--streams", type=int, default=1, help="of OpenVINO, in each worker")
     parser.add_argument("--threads", type=int, default=1, help="of OpenVINO, in each worker")
     parser.add_argument("--workers", type=int, default=2)
