@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from service.api.answer import write_detections
+from service.api.answer import list_detections, to_json
 from service.api.options import DetectOptions, parse_options, resolve_options
 from service.app import VERSION, Service, serve
 from service.detector import Detected
@@ -119,17 +119,17 @@ def _as_json(detected: Detected, spec: ModelSpec) -> str:
     document = {
         "model": {"name": spec.name, "version": spec.version},
         "image": {"width": width, "height": height},
-        "detections": json.loads(write_detections(detected.detections, spec)),
+        "detections": list_detections(detected.detections, spec),
         "timings_ms": {stage: round(seconds * 1000, 3) for stage, seconds in detected.stage_seconds.items()},
     }
-    return json.dumps(document, indent=2)
+    return json.dumps(json.loads(to_json(document)), indent=2)
 
 
 def _print_table(detected: Detected, spec: ModelSpec, out: Path) -> None:
     height, width = detected.image_hw
     sides = ("x1", "y1", "x2", "y2")
     table = Table("label", *(Column(name, justify="right") for name in ("score", *sides)))
-    for row in json.loads(write_detections(detected.detections, spec)):
+    for row in list_detections(detected.detections, spec):
         table.add_row(row["label"], f"{row['score']:.3f}", *(f"{row['box'][side]:.1f}" for side in sides))
     times = "  ".join(f"{stage} {seconds * 1000:.1f} ms" for stage, seconds in detected.stage_seconds.items())
     console = Console(highlight=False, soft_wrap=True)

@@ -43,6 +43,7 @@ class Metrics:
             ("transport", "route"),
         )  # fmt: skip
         self.stage_duration = histogram("stage_duration_seconds", "Time in each stage.", SECONDS, ("stage",))
+        self._stages: dict[str, Histogram] = {}
         self.queue_wait = histogram("queue_wait_seconds", "From joining the queue to the start of the batch.", SECONDS)
         self.batch_size = histogram("batch_size", "Images per batch.", IMAGES)
         self.detections = histogram("detections_per_image", "Detections answered per image.", DETECTIONS)
@@ -69,7 +70,11 @@ class Metrics:
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
         """Seconds by stage."""
         for stage, value in seconds.items():
-            self.stage_duration.labels(stage).observe(value)
+            series = self._stages.get(stage)
+            if series is None:
+                # Kept, because the library's own look-up by label costs more than the observation.
+                series = self._stages[stage] = self.stage_duration.labels(stage)
+            series.observe(value)
 
     def exposition(self) -> bytes:
         """What a scrape is answered: the series of this process, or of all where several share a folder."""

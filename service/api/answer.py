@@ -1,11 +1,13 @@
-"""The answers as the wire shows them: pydantic models that document them, and the one function that writes detections.
+"""The answers as the wire shows them: pydantic models that document them, and what writes them.
 
 The models are not run per request: the document is written straight from the arrays, once.
 """
 
-import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.vision.detections import Detections
@@ -128,18 +130,22 @@ class ProblemAnswer(BaseModel):
     errors: list[dict[str, str]] = Field([], description="For 422: `pointer` to the option and `detail`, each finding.")
 
 
-def write_detections(detections: Detections, spec: ModelSpec) -> str:
-    """The JSON array of detections. Scores keep every digit of their float32, boxes three decimals."""
-    # A float32 printed as such has the fewest digits that still name it; through float64 it would have twice as many.
-    scores = [float(str(score)) for score in detections.scores]
+def list_detections(detections: Detections, spec: ModelSpec) -> list[dict[str, Any]]:
+    """The detections as `to_json` takes them. Scores keep every digit of their float32, boxes have three decimals."""
     boxes = np.round(detections.boxes.astype(np.float64), 3).tolist()
-    rows = [
+    return [
         {
             "label": spec.class_names[class_id],
             "class_id": class_id,
             "score": score,
             "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
         }
-        for class_id, score, (x1, y1, x2, y2) in zip(detections.class_ids.tolist(), scores, boxes, strict=True)
+        for class_id, score, (x1, y1, x2, y2) in zip(
+            detections.class_ids.tolist(), detections.scores, boxes, strict=True
+        )
     ]
-    return json.dumps(rows, separators=(",", ":"))
+
+
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """JSON; a float32 is written with the fewest digits that still name it, where json would write twice as many."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -5,7 +5,6 @@ parsed twice or copied more than once; FastAPI only documents the route, and its
 """
 
 import asyncio
-import json
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.api.answer import write_detections
+from service.api.answer import list_detections, to_json
 from service.api.body import read_body, unless_client_leaves
 from service.api.door import Door
 from service.api.exchange import Exchange
@@ -131,16 +130,16 @@ class DetectRoute:
             return parse_upload(content_type, body)
         return await asyncio.get_running_loop().run_in_executor(self._threads, parse_upload, content_type, body)
 
-    def _write(self, detected: Detected, served: Served, exchange: Exchange) -> str:
+    def _write(self, detected: Detected, served: Served, exchange: Exchange) -> bytes:
         started_at = time.monotonic()
-        detections = write_detections(detected.detections, served.spec)
         height, width = detected.image_hw
-        head = _dump({"model": served.model._asdict(), "image": {"width": width, "height": height}})
-        timings_ms = {stage: round(seconds * 1000, 3) for stage, seconds in exchange.stage_seconds.items()}
-        timings_ms["serialise"] = round((time.monotonic() - started_at) * 1000, 3)
-        tail = _dump({"timings_ms": timings_ms, "request_id": exchange.request_id})
-        return f'{head[:-1]},"detections":{detections},{tail[1:]}'
-
-
-def _dump(document: dict[str, Any]) -> str:
-    return json.dumps(document, separators=(",", ":"))
+        document: dict[str, Any] = {
+            "model": {"name": served.spec.name, "version": served.spec.version},
+            "image": {"width": width, "height": height},
+            "detections": list_detections(detected.detections, served.spec),
+            "timings_ms": {stage: round(seconds * 1000, 3) for stage, seconds in exchange.stage_seconds.items()},
+            "request_id": exchange.request_id,
+        }
+        # The writing of the document itself can be told only in the header.
+        document["timings_ms"]["serialise"] = round((time.monotonic() - started_at) * 1000, 3)
+        return to_json(document)

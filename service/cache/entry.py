@@ -51,17 +51,13 @@ class CachedImage:
     def of(
         cls, candidates: Candidates, *, image_hw: tuple[int, int], shape_hw: tuple[int, int], score_floor: float
     ) -> Self:
-        """Copies the rows that score at least `score_floor`, in their order: what is kept holds no batch in memory.
-
-        Predictions are numbered anew from 0: rows that shared one still do, and no other meaning is left in them.
-        """
-        kept = candidates.scores >= score_floor
-        _, numbers = np.unique(candidates.predictions[kept], return_inverse=True)
+        """Copies the rows that score at least `score_floor`, in their order: what is kept holds no batch in memory."""
+        kept = np.flatnonzero(candidates.scores >= score_floor)
         rows = Candidates(
             boxes=candidates.boxes[kept],
             scores=candidates.scores[kept],
             classes=candidates.classes[kept],
-            predictions=numbers.astype(np.int32),
+            predictions=candidates.predictions[kept],
         )
         arrays = (rows.boxes, rows.scores, rows.classes, rows.predictions)
         for array in arrays:
