@@ -1,17 +1,18 @@
 # Each target does all of its own set-up; only Python 3.11+ and make are needed.
 PYTHON ?= python3
 VENV := .venv
+TRITON := $(VENV)-triton
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
-.PHONY: serve test test-long check format clean
+.PHONY: serve test test-long check format triton clean
 
 serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
 	$(BIN)/yolov7-service serve $(ARGS)
 
 # Two processes: the halves are never installed into one process either, and their thread pools and signal handlers do not mix.
-test: $(VENV)/.dev  ## the quick suite: seconds to a few minutes, wheels only, no root
+test: $(VENV)/.dev $(TRITON)/.triton  ## the quick suite: seconds to a few minutes, wheels only, no root
 	$(BIN)/python -m pytest tests/service $(ARGS)
 	$(BIN)/python -m pytest --ignore tests/service $(ARGS)
 
@@ -43,5 +44,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[service,triton,tracing,training,dev]'
 	@touch $@ $(VENV)/.service
 
+triton: $(TRITON)/.triton  ## a real tritonserver from a wheel, for the tests and for deploy/triton/tritonserver.py
+
+$(TRITON)/.triton: deploy/triton/install.sh deploy/triton/constraints.txt
+	@echo "installing a tritonserver into $(TRITON) (once) ..."
+	@PYTHON=$(PYTHON) deploy/triton/install.sh $(TRITON)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TRITON) .mypy_cache .ruff_cache .pytest_cache .hypothesis
