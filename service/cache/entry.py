@@ -48,21 +48,12 @@ class CachedImage:
     held_bytes: int
 
     @classmethod
-    def of(
-        cls, candidates: Candidates, *, image_hw: tuple[int, int], shape_hw: tuple[int, int], score_floor: float
-    ) -> Self:
-        """Copies the rows that score at least `score_floor`, in their order: what is kept holds no batch in memory."""
-        kept = np.flatnonzero(candidates.scores >= score_floor)
-        rows = Candidates(
-            boxes=candidates.boxes[kept],
-            scores=candidates.scores[kept],
-            classes=candidates.classes[kept],
-            predictions=candidates.predictions[kept],
-        )
-        arrays = (rows.boxes, rows.scores, rows.classes, rows.predictions)
+    def of(cls, candidates: Candidates, *, image_hw: tuple[int, int], shape_hw: tuple[int, int]) -> Self:
+        """Takes the arrays over as they are, and makes them read-only: whoever made them lets go of them."""
+        arrays = (candidates.boxes, candidates.scores, candidates.classes, candidates.predictions)
         for array in arrays:
             array.flags.writeable = False
-        return cls(rows, image_hw, shape_hw, sum(array.nbytes for array in arrays) + OBJECTS_BYTES)
+        return cls(candidates, image_hw, shape_hw, sum(array.nbytes for array in arrays) + OBJECTS_BYTES)
 
 
 def encode(entry: CachedImage) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from service.detector.flight import Flight, Flights
 from service.detector.preparation import ImageLimits, prepare
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.metrics import Metrics
+from service.tracing import Trace, current_trace
 from service.vision.detections import Candidates
 from service.vision.spec import ModelSpec
 
@@ -31,7 +32,7 @@ CacheResult = Literal["hit_memory", "hit_redis", "miss", "collapsed", "refresh",
 DetectorBatcher = Batcher[Target, NDArray[np.uint8], Candidates]
 
 # Hashing more than this takes longer than handing it to a thread.
-HASHED_IN_PLACE_BYTES = 512 * 1024
+HASHED_IN_PLACE_BYTES = 1 << 20
 # What the shared cache is given before decoding starts beside it: a hit then costs no decoding, a miss next to nothing.
 HEAD_START_S = 0.002
 
@@ -51,11 +52,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`stage_seconds` are those that this request itself waited for, among decode, preprocess, cache and infer."""
+    """`stage_seconds` are those that this request itself waited for, among decode, preprocess, cache and infer.
+
+    `trace` is of the request in whose name it was found.
+    """
 
     entry: CachedImage
     stage_seconds: dict[str, float]
     result: CacheResult
+    trace: Trace | None = field(default_factory=current_trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +109,19 @@ class CandidateSource:
             self._metrics.cache.labels("refresh").inc()
             return await self._infer(_Picture(data, served, key, "refresh"), Flight(deadline))
         entry = self._cache.lookup_memory(key)
-        stages = {"cache": time.monotonic() - started_at}
+        looked_up_at = time.monotonic()
+        stages = {"cache": looked_up_at - started_at}
+        trace = current_trace()
+        if trace is not None:
+            trace.stage("cache", started_at, looked_up_at)
         if entry is not None:
             return Found(entry, stages, "hit_memory")
         picture = _Picture(data, served, key, "miss")
         found, joined = await self._flights.share(key, deadline, lambda flight: self._race(picture, flight))
         if joined:
             self._metrics.cache.labels("collapsed").inc()
+            if trace is not None:
+                trace.stage("queue", looked_up_at, time.monotonic(), link=found.trace)
             return Found(found.entry, stages, "collapsed")
         stages["cache"] += found.stage_seconds.get("cache", 0.0)
         return Found(found.entry, found.stage_seconds | stages, found.result)
@@ -133,6 +144,9 @@ class CandidateSource:
         try:
             await asyncio.wait([look_up], timeout=HEAD_START_S)
             waited_s = time.monotonic() - started_at
+            trace = current_trace()
+            if trace is not None:
+                trace.stage("cache", started_at, started_at + waited_s)
             if look_up.done() and (entry := look_up.result()) is not None:
                 return Found(entry, {"cache": waited_s}, "hit_redis")
             found = await self._infer(picture, flight, look_up)
@@ -150,18 +164,20 @@ class CandidateSource:
         finally:
             self.preparing -= 1
         stages = {"decode": prepared.decode_s, "preprocess": prepared.preprocess_s}
+        trace = current_trace()
+        if trace is not None:
+            trace.stages_until(time.monotonic(), stages)
         if look_up is not None and look_up.done() and (entry := look_up.result()) is not None:
             return Found(entry, stages, "hit_redis")
         target = Target(served.model, prepared.letterbox.shape_hw)
         queued = self._batcher.enqueue(prepared.pixels, group=target, deadline=flight.deadline)
         flight.carries(queued)
+        if trace is not None:
+            trace.waits_with(prepared.pixels)
         answer = await self._batcher.wait(queued)
         self._metrics.inferences.labels(*served.model).inc()
         entry = CachedImage.of(
-            answer.result,
-            image_hw=prepared.letterbox.image_hw,
-            shape_hw=prepared.letterbox.shape_hw,
-            score_floor=served.spec.score_floor,
+            answer.result, image_hw=prepared.letterbox.image_hw, shape_hw=prepared.letterbox.shape_hw
         )
         if self._cache is not None and picture.key is not None:
             self._cache.put(picture.key, entry)

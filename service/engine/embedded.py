@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
@@ -59,6 +59,7 @@ class _Compiled:
     """The inference requests of one model version, by input shape."""
 
     output_names: tuple[str, ...]
+    score_floor: float
     requests: dict[tuple[int, int], deque[ov.InferRequest]]
 
 
@@ -142,7 +143,7 @@ class EmbeddedEngine:
         took = time.monotonic() - started
         shapes = " ".join(f"{height}x{width}" for height, width in spec.input_shapes)
         logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)
-        return _Compiled(spec.output_names, requests)
+        return _Compiled(spec.output_names, spec.score_floor, requests)
 
     def _choose_precision(self) -> Precision:
         has_bf16 = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
@@ -167,19 +168,23 @@ def _run(compiled: _Compiled, target: Target, images: Sequence[NDArray[np.uint8]
         batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
         request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
         request.infer()
-        # Copied, because the request's next inference writes into the same memory.
-        outputs = [request.get_tensor(name).data.copy() for name in compiled.output_names]
+        outputs = [request.get_tensor(name).data for name in compiled.output_names]
+        _check_count(outputs, len(images))
+        # Copied before the request goes back, because its next inference writes into the same memory.
+        return [Candidates(*rows).above(compiled.score_floor) for rows in zip(*outputs, strict=True)]
     except RuntimeError as exc:
         # Said here, because those who wait are told nothing internal.
         logger.error("a batch of %d for %s failed: %s", len(images), target, _first_line(exc))
         raise EngineFailed(f"the engine could not run a batch of {len(images)}") from exc
     finally:
         requests.append(request)
-    for output in outputs:
-        # OpenVINO can leave the previous call's answer in place where another runtime would raise.
-        if len(output) != len(images):
-            raise EngineNonsense(f"the engine answered {len(output)} images when asked for {len(images)}")
-    return [Candidates(*rows) for rows in zip(*outputs, strict=True)]
+
+
+def _check_count(outputs: Sequence[NDArray[Any]], images: int) -> None:
+    # OpenVINO can leave the previous call's answer in place where another runtime would raise.
+    wrong = [len(output) for output in outputs if len(output) != images]
+    if wrong:
+        raise EngineNonsense(f"the engine answered {wrong[0]} images when asked for {images}")
 
 
 def _check_ports(graph: ov.Model, spec: ModelSpec) -> None:

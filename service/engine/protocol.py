@@ -79,7 +79,7 @@ class Engine(Protocol):
     async def infer(
         self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
     ) -> Sequence[Candidates]:
-        """One answer per image, in order. Raises EngineFailed, for all of them.
+        """One answer per image, in order, each in arrays of its own. Raises EngineFailed, for all of them.
 
         images: each (H, W, 3) uint8 RGB, C-contiguous, letterboxed to `target.shape_hw`.
         deadline: a reading of time.monotonic(), after which nobody waits for any of the answers.

@@ -27,6 +27,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def above(self, floor: float) -> "Candidates":
+        """The rows that score at least `floor`, in their order; copies, which hold no batch in memory."""
+        kept = np.flatnonzero(self.scores >= floor)
+        return Candidates(self.boxes[kept], self.scores[kept], self.classes[kept], self.predictions[kept])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:

@@ -46,7 +46,7 @@ def make_entry() -> Callable[..., CachedImage]:
             random.integers(0, 80, rows, np.int32),
             random.integers(0, 25_200, rows, np.int32),
         )
-        return CachedImage.of(candidates, image_hw=(1080, 1920), shape_hw=(384, 640), score_floor=0.001)
+        return CachedImage.of(candidates, image_hw=(1080, 1920), shape_hw=(384, 640))
 
     return make
 
