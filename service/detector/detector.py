@@ -1,7 +1,8 @@
 """The one path that every transport takes: a place, the candidates of the picture, this request's detections.
 
 The detector knows no transport, no engine and no model but by its spec. It admits no more requests than there are
-places, nor any that could not be answered in time, which bounds the pictures in memory and the work waiting for threads.
+places, nor any that could not be answered in time, which bounds the pictures in memory and the work that waits for
+threads.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from service.detector.source import CacheResult, Caching, CandidateSource, Detec
 from service.engine.protocol import ModelVersion, Target
 from service.errors import DeadlineExceeded, EngineFailed, Overloaded
 from service.metrics import Metrics
+from service.tracing import current_trace
 from service.vision.detections import Candidates, Detections
 from service.vision.draw import draw
 from service.vision.encode import encode_picture
@@ -80,7 +82,7 @@ class Detector:
         self._in_flight = 0
         self._receiving = 0
         self._using: Counter[ModelVersion] = Counter()
-        self._left: dict[ModelVersion, asyncio.Future[None]] = {}
+        self._left: dict[ModelVersion, asyncio.Event] = {}
         self.suspects: set[ModelVersion] = set()
         self.suspicion = asyncio.Event()
         metrics.concurrency_limit.set(places)
@@ -93,7 +95,7 @@ class Detector:
     async def unused(self, model: ModelVersion) -> None:
         """Waits until no request for it is under way."""
         while self._using[model]:
-            await self._left.setdefault(model, asyncio.get_running_loop().create_future())
+            await self._left.setdefault(model, asyncio.Event()).wait()
 
     @contextmanager
     def place(self, deadline: float) -> Iterator[Place]:
@@ -134,6 +136,9 @@ class Detector:
         started_at = time.monotonic()
         self._received(place)
         self._using[served.model] += 1
+        trace = current_trace()
+        if trace is not None:
+            trace.note({"model.name": served.model.name, "model.version": served.model.version})
         try:
             async with asyncio.timeout(deadline - started_at):
                 found = await self._source.find(data, served, deadline=deadline, caching=caching)
@@ -147,6 +152,10 @@ class Detector:
         finally:
             self._leave(served.model)
         ended_at = time.monotonic()
+        if trace is not None:
+            trace.stage("postprocess", postprocessing_at, ended_at)
+            height, width = found.entry.image_hw
+            trace.note({"image.width": width, "image.height": height, "cache": found.result})
         work = {**found.stage_seconds, "postprocess": ended_at - postprocessing_at}
         waited_s = max(ended_at - started_at - sum(work.values()), 0.0)
         stages = {name: work.get(name, waited_s if name == "queue" else 0.0) for name in STAGES}
@@ -181,8 +190,8 @@ class Detector:
     def _leave(self, model: ModelVersion) -> None:
         self._using[model] -= 1
         left = None if self._using[model] else self._left.pop(model, None)
-        if left is not None and not left.done():
-            left.set_result(None)
+        if left is not None:
+            left.set()
 
     def _suspect(self, model: ModelVersion) -> None:
         """Somebody should look at its known image now."""

@@ -1,14 +1,17 @@
 """Identical work in flight is done once, and belongs to no one who waits for it.
 
 A flight goes on while anybody waits: one who leaves or whose deadline passes harms no other, one with more patience
-moves the flight's deadline back, and when the last has left it is cancelled. Knows nothing of what is being done.
+moves the flight's deadline back, and when the last has left it is cancelled. What cannot be moved back any more, such
+as a batch that the engine has, is begun anew for whoever has more patience. Knows nothing of what is being done.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 from service.batching import Entry
+from service.errors import DeadlineExceeded
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
@@ -59,12 +62,17 @@ class Flights(Generic[Key, Result]):
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task), joined
+        except DeadlineExceeded:
+            # Where it was not this one's own, the flight was bound by the deadline of somebody before.
+            if not joined or deadline <= time.monotonic():
+                raise
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
                 # Out of sight at once, so that nobody joins what is being cancelled.
                 del self._flights[key]
                 flight.task.cancel()
+        return await self.share(key, deadline, work)
 
     def _land(self, key: Key, flight: Flight[Result], task: asyncio.Task[Result]) -> None:
         if self._flights.get(key) is flight:

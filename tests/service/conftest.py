@@ -4,12 +4,13 @@ The network finds colourful blocks: mean colour of each 8x8 cell, score = larges
 largest channel, box = the cell. So a pure red cell scores 1 as "red", and the letterbox's grey scores 0.
 """
 
+import asyncio
 import hashlib
 import io
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from service.app import Service, build_application
+from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+from service.engine.protocol import Target
 from service.settings import Settings
 from service.vision.detections import Candidates
 from service.vision.spec import KnownImage, ModelSpec, generate_image
@@ -151,6 +154,60 @@ async def service(make_settings: Callable[..., Settings]) -> AsyncIterator[Servi
     await service.start()
     yield service
     await service.aclose()
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Awaitable[None]]:
+    """Waits until a condition holds: (condition)."""
+
+    async def until(holds: Callable[[], bool]) -> None:
+        for _ in range(5000):
+            if holds():
+                return
+            await asyncio.sleep(0.002)
+        raise AssertionError("it never came to hold")
+
+    return until
+
+
+class SwitchedEngine(EmbeddedEngine):
+    """The real engine with a switch: it raises `error` where there is one, and holds batches while `gate` is shut."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        super().__init__(EmbeddedOptions(precision="f32", streams=1, cache_dir=cache_dir))
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.batches = 0
+
+    async def infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
+    ) -> Sequence[Candidates]:
+        self.batches += 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return await super().infer(target, images, deadline=deadline)
+
+
+@pytest.fixture
+def engine_with_switch(make_settings: Callable[..., Settings]) -> SwitchedEngine:
+    return SwitchedEngine(make_settings().openvino_cache_dir)
+
+
+@pytest.fixture
+async def make_service(make_settings: Callable[..., Settings]) -> AsyncIterator[Callable[..., Awaitable[Service]]]:
+    """Starts a service: (engine=, names=, settings); it is closed at the end of the test."""
+    services: list[Service] = []
+
+    async def make(engine: EmbeddedEngine | None = None, names: Sequence[str] = (), **changes: object) -> Service:
+        services.append(Service(make_settings(**changes), names, engine=engine))
+        await services[-1].start()
+        return services[-1]
+
+    yield make
+    for service in services:
+        await service.aclose()
 
 
 @pytest.fixture
