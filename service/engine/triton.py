@@ -148,7 +148,7 @@ class TritonEngine:
     ) -> list[Candidates]:
         contract = self._contracts.get(target.model)
         self._require_up()
-        failure: EngineFailed | Overloaded = EngineFailed(f"model {target.model} is not loaded")
+        failure: EngineFailed | Overloaded = EngineFailed(f"the engine has model {target.model} not ready")
         tried: set[Endpoint] = set()
         while contract is not None and (endpoint := self._idlest(target.model, tried)) is not None:
             tried.add(endpoint)

@@ -1,5 +1,6 @@
 """A real tritonserver with the block finder in two versions, and a model that misbehaves as its image says."""
 
+import asyncio
 import importlib.util
 import shutil
 import sys
@@ -93,6 +94,18 @@ def repository(triton_repository: Callable[[], Path]) -> Path:
 def server(triton_server: Callable[..., Any], repository: Path) -> Any:
     """Shared by the tests that leave it as it was."""
     return triton_server(repository)
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Waits for what another process does, which can only be asked again and again."""
+
+    async def wait(holds: Callable[[], object], within_s: float = 20.0) -> None:
+        async with asyncio.timeout(within_s):
+            while not holds():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture
