@@ -1,6 +1,6 @@
 """All that works, built from the settings, and the order it starts and stops in.
 
-    settings → metrics, engine, threads, cache → batcher → detector → models, access → HTTP
+    settings → metrics, tracer, engine, threads, cache → batcher → detector → models, access → HTTP
 
 Start: models load, known images are run, then the door opens. Stop, on SIGTERM: not ready, then the door closes,
 then what was accepted finishes, then everything closes in reverse.
@@ -16,21 +16,28 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cv2
+import numpy as np
 from fastapi import FastAPI
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from service.access import Keys, Rate, Rates, SharedRates
 from service.api import AdminRoutes, DetectRoute, Door, Limits, Routes, StatusRoutes, build_api
+from service.api.exchange import TraceMiddleware
 from service.batching import Adaptive, Batcher
+from service.batching.batcher import Infer
 from service.cache import CacheKeys, CandidateCache, MemoryTier, RedisLease, RedisTier, connect
 from service.detector import Detector, ImageLimits
 from service.detector.source import DetectorBatcher
 from service.engine.cores import usable_cores
 from service.engine.protocol import Engine, Target
 from service.engine.repository import model_names
+from service.errors import StartError
 from service.metrics import Metrics
 from service.models import Models
 from service.settings import Settings
+from service.tracing import Tracer
+from service.vision.detections import Candidates
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +57,7 @@ class Service:
         self.names = tuple(names) or (settings.default_model, *model_names(settings.model_repository))
         self.draining = False
         self.metrics = Metrics(CollectorRegistry())
+        self.tracer = _build_tracer(settings)
         # The worker threads are the parallelism; OpenCV's own pool within each of them would only compete with it.
         cv2.setNumThreads(1)
         self.threads = ThreadPoolExecutor(settings.worker_threads or usable_cores(), thread_name_prefix="worker")
@@ -58,7 +66,7 @@ class Service:
         self.lease = RedisLease(self.redis) if self.redis else None
         self.engine = engine or _build_engine(settings, self.metrics, self.lease.hold if self.lease else _always)
         self.batcher: DetectorBatcher = Batcher(
-            self.engine.infer,
+            self.engine.infer if self.tracer is None else _traced(self.engine, self.tracer),
             Adaptive(most_running=self.engine.parallelism, largest=self._largest),
             capacity=settings.queue_capacity,
             metrics=self.metrics,
@@ -93,6 +101,8 @@ class Service:
 
         Raises StartError where the default model cannot be served.
         """
+        if self.tracer is not None:
+            self.tracer.start()
         await self.engine.start()
         await self.rates.start()
         await self.models.start(self.names)
@@ -108,6 +118,8 @@ class Service:
         if self.redis is not None:
             await self.redis.aclose()
         await asyncio.to_thread(self.threads.shutdown)
+        if self.tracer is not None:
+            await self.tracer.aclose()
 
     def reasons(self) -> dict[str, str]:
         """Why the service is not ready, by what is amiss; empty when it is."""
@@ -151,7 +163,10 @@ def build_application(service: Service) -> FastAPI:
         status=StatusRoutes(service.models, service.metrics, service.reasons),
         admin=AdminRoutes(service.models, door),
     )
-    return build_api(routes, service.metrics, version=VERSION)
+    api = build_api(routes, service.metrics, version=VERSION)
+    if service.tracer is not None:
+        api.add_middleware(TraceMiddleware, tracer=service.tracer)
+    return api
 
 
 def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
@@ -179,6 +194,27 @@ def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
             cache_dir=_writable(settings.openvino_cache_dir.expanduser()),
         )
     )
+
+
+def _build_tracer(settings: Settings) -> Tracer | None:
+    if settings.trace_endpoint is None:
+        return None
+    try:
+        return Tracer(settings.trace_endpoint, version=VERSION)
+    except ImportError as exc:
+        raise StartError("trace_endpoint needs OpenTelemetry: pip install 'yolov7-service[tracing]'") from exc
+    except ValueError as exc:
+        raise StartError(f"trace_endpoint: {exc}") from exc
+
+
+def _traced(engine: Engine, tracer: Tracer) -> Infer[Target, NDArray[np.uint8], Candidates]:
+    """The engine's inference, told to the traces of the requests that each batch is for."""
+
+    async def infer(target: Target, images: Sequence[NDArray[np.uint8]], /, *, deadline: float) -> Sequence[Candidates]:
+        with tracer.batch(images, {"model.name": target.model.name, "model.version": target.model.version}):
+            return await engine.infer(target, images, deadline=deadline)
+
+    return infer
 
 
 def _image_limits(settings: Settings) -> ImageLimits:
