@@ -1,4 +1,4 @@
-"""The command `yolov7-service`: `serve` starts the service, `detect` looks at one photo without a server."""
+"""The command `yolov7-service`: `serve` starts the service, `detect` looks at a photo without it, `key` makes a key."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
+from service.access import new_key
 from service.api.answer import list_detections, to_json
 from service.api.options import DetectOptions, parse_options, resolve_options
 from service.app import VERSION, Service, serve
@@ -33,11 +34,12 @@ def main() -> None:
     """Runs the command line; ends with one line on standard error when it fails."""
     arguments = _parser().parse_args()
     try:
-        settings = Settings.load(given_flags(arguments))
-        if arguments.command == "serve":
-            serve(settings)
+        if arguments.command == "key":
+            _print_key(arguments)
+        elif arguments.command == "serve":
+            serve(Settings.load(given_flags(arguments)))
         else:
-            _detect(settings, arguments)
+            _detect(Settings.load(given_flags(arguments)), arguments)
     except ImageError as exc:
         sys.exit(f"yolov7-service: {arguments.photo}: {exc}")
     except (ServiceError, OSError) as exc:
@@ -63,6 +65,14 @@ def _parser() -> ArgumentParser:
     for name in DETECT_OPTIONS:
         _add_option(detecting, name)
     add_flags(detecting, DETECT_SETTINGS)
+    keying = commands.add_parser(
+        "key",
+        help="make an API key",
+        description="Prints a new token, and below it the entry of the keys file (--keys-file) that makes it valid.",
+    )
+    keying.add_argument("name", help="what logs call it: letters, digits, dots, dashes, underscores")
+    keying.add_argument("--rights", default="detect", help="detect, admin or both, comma-separated (default: detect)")
+    keying.add_argument("--rate", help="such as 20/second (default: that of the service)")
     return parser
 
 
@@ -76,6 +86,14 @@ def _add_option(parser: ArgumentParser, name: str) -> None:
         default = f" (default: {field.default})" if field.default else ""
         metavar = name.rsplit("_", 1)[-1].upper()
         parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text + default)
+
+
+def _print_key(arguments: Namespace) -> None:
+    rights = [right.strip() for right in arguments.rights.split(",")]
+    token, entry = new_key(arguments.name, rights, arguments.rate)
+    print(f"{token}\n\n{entry}", end="")
+    hint = "the first line is the token, which is kept nowhere else; the rest belongs into the keys file (--keys-file)"
+    print(f"yolov7-service: {hint}", file=sys.stderr)
 
 
 def _detect(settings: Settings, arguments: Namespace) -> None:

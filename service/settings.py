@@ -11,10 +11,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.exceptions import RedisError
 
+from service.access import Rate
+from service.cache import connect
 from service.errors import SettingsError
+from service.vision.image import FORMATS
 
 PREFIX = "YOLOV7_"
 
@@ -60,7 +64,9 @@ class Settings(BaseSettings):
 
     cache_memory_bytes: int = Field(64 * 1024 * 1024, ge=0, description="candidates kept in memory; 0 keeps none")
     cache_ttl_s: int = Field(3600, ge=1, description="how long candidates are kept")
-    cache_secret: SecretStr | None = Field(None, description="key of the cache's hashes; needed with Redis")
+    cache_secret: SecretStr | None = Field(
+        None, min_length=1, description="key of the cache's hashes; needed with Redis"
+    )
     cache_secret_file: Path | None = Field(None, description="file that holds cache_secret")
     redis_url: SecretStr | None = Field(None, description="Redis, which shares cache, rates and leases; unset: none")
     redis_url_file: Path | None = Field(None, description="file that holds redis_url")
@@ -85,6 +91,35 @@ class Settings(BaseSettings):
     drain_delay_s: float = Field(0.0, ge=0, description="time between not ready and closing the door, on SIGTERM")
     drain_timeout_s: int = Field(30, ge=1, description="time that accepted requests have to finish, on SIGTERM")
 
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, names: str) -> str:
+        unknown = [name.strip() for name in names.split(",") if name.strip().upper() not in FORMATS]
+        if unknown:
+            raise ValueError(f"no picture format is called {unknown[0]!r}; there are {', '.join(sorted(FORMATS))}")
+        return names
+
+    @field_validator("rate", "anonymous_rate")
+    @classmethod
+    def _readable_rate(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                Rate.parse(text)
+            except SettingsError as exc:
+                raise ValueError(str(exc)) from exc
+        return text
+
+    @field_validator("redis_url")
+    @classmethod
+    def _usable_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                # Connects to nothing; an option that Redis's client does not know shows only here.
+                connect(url.get_secret_value()).connection_pool.make_connection()  # type: ignore[no-untyped-call]
+            except (ValueError, TypeError, RedisError):
+                raise ValueError("it must be like redis://host:6379/0, rediss://… or unix:///path") from None
+        return url
+
     @model_validator(mode="after")
     def _together(self) -> Self:
         """What single settings cannot tell."""
@@ -102,10 +137,13 @@ class Settings(BaseSettings):
         if unknown:
             raise SettingsError(f"unknown setting {', '.join(unknown)}; `yolov7-service serve --help` lists them all")
         given: dict[str, Any] = dict(flags)
-        for name in (name for name in cls.model_fields if f"{name}_file" in cls.model_fields):
+        for name in filter(_is_secret, cls.model_fields):
             path = given.get(f"{name}_file") or os.environ.get(f"{PREFIX}{name.upper()}_FILE")
-            if path:
-                given[name] = _secret(Path(path), name)
+            if not path:
+                continue
+            if given.get(name) or os.environ.get(f"{PREFIX}{name.upper()}"):
+                raise SettingsError(f"{name} is given twice: as it is, and as {name}_file")
+            given[name] = _secret(Path(path), name)
         try:
             return cls(**given)
         except ValidationError as exc:
@@ -142,8 +180,15 @@ def _secret(path: Path, name: str) -> str:
         raise SettingsError(f"--{name.replace('_', '-')}-file: {path} cannot be read: {exc}") from exc
 
 
+def _is_secret(name: str) -> bool:
+    return f"{name}_file" in Settings.model_fields
+
+
 def _finding(error: Any) -> str:
+    text = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
-        return str(error["msg"]).removeprefix("Value error, ")
+        return text
     name = str(error["loc"][0])
-    return f"--{name.replace('_', '-')} / {PREFIX}{name.upper()}: {error['msg']} (got {error['input']!r})"
+    # Our own checks say themselves what they were given, where it may be said.
+    got = "" if error["type"] == "value_error" or _is_secret(name) else f" (got {error['input']!r})"
+    return f"--{name.replace('_', '-')} / {PREFIX}{name.upper()}: {text}{got}"
