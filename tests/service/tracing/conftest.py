@@ -77,7 +77,8 @@ class Request:
 
     def __init__(self, span: Span, children: list[Span]) -> None:
         self.span = span
-        self.stages = {child.name: child for child in sorted(children, key=lambda child: child.start_time_unix_nano)}
+        self.children = sorted(children, key=lambda child: child.start_time_unix_nano)
+        self.stages = {child.name: child for child in self.children}
         self.told = attributes(span)
 
 
