@@ -53,6 +53,10 @@ class ModelDead(EngineFailed):
     """The process behind the model version has died, while the server still calls it ready."""
 
 
+class EngineSilent(EngineFailed):
+    """It has not answered in time."""
+
+
 class RegionUnknown(EngineFailed):
     """The server does not know the shared memory, as after a restart."""
 
@@ -97,6 +101,11 @@ class Endpoint:
     def ready(self) -> Mapping[ModelVersion, model_config_pb2.ModelConfig]:
         """What it had ready at the last look, and how each is configured."""
         return MappingProxyType(self._ready)
+
+    @property
+    def loading(self) -> Set[ModelVersion]:
+        """What it was loading at the last look, for whomever."""
+        return self._loading
 
     @property
     def lost(self) -> set[ModelVersion]:
@@ -159,8 +168,8 @@ class Endpoint:
             self.in_flight -= 1
 
     async def look(self) -> None:
-        """Asks what is ready, and keeps it. Raises EngineDown or EngineFailed."""
-        with self._translated("the repository index"):
+        """Asks what is ready, and keeps it. Raises EngineFailed."""
+        with self._asking("the repository index"):
             index = await self._client.get_model_repository_index(client_timeout=ASK_S)
         states = {ModelVersion(entry.name, entry.version): entry for entry in index.models}
         ready = {model for model, entry in states.items() if entry.state == "READY"}
@@ -172,18 +181,18 @@ class Endpoint:
         for model in self._ready.keys() - ready:
             del self._ready[model]
         for model in ready - self._ready.keys():
-            with suppress(ModelAbsent), self._translated(f"the configuration of {model}"):
+            with suppress(ModelAbsent), self._asking(f"the configuration of {model}"):
                 answer = await self._client.get_model_config(*model, client_timeout=ASK_S)
                 self.wanted[model] = self._ready[model] = answer.config
 
     async def probe(self) -> None:
         """Asks whether it is alive, and notes it; if it was away, also what it has ready. Raises nothing."""
         try:
-            with self._translated("a probe"):
+            with self._asking("a probe"):
                 alive = await self._client.is_server_live(client_timeout=ASK_S)
             if alive and not self._up:
                 await self._meet()
-        except (EngineFailed, DeadlineExceeded, Overloaded):
+        except EngineFailed:
             alive = False
         self._mark(up=alive)
 
@@ -192,16 +201,16 @@ class Endpoint:
         self._ready.clear()
         self._dead.clear()
         self._regions.clear()
-        with self._translated("the server's version"):
+        with self._asking("the server's version"):
             server = await self._client.get_server_metadata(client_timeout=ASK_S)
         self.engine = f"triton {server.version}"
         await self.look()
         logger.info("%s answers: %s", self.url, self.engine)
 
-    async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> None:
+    async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
         """Adds a version to those that are ready, which go on; `config` is for a server that has none of them.
 
-        Raises RepositoryError where the server cannot load it, EngineFailed where it cannot now.
+        Returns how the server runs it. Raises RepositoryError where it cannot load it, EngineFailed where not now.
         """
         async with self._changing:
             await self.look()
@@ -213,6 +222,7 @@ class Endpoint:
                 raise EngineFailed(f"model {model} is not ready after its load")
             self._dead.pop(model, None)
             self._loaded_at[model] = time.monotonic()
+            return self._ready[model]
 
     async def unload(self, model: ModelVersion) -> None:
         """Takes a version away; the others of the model go on. Raises EngineFailed."""
@@ -223,7 +233,7 @@ class Endpoint:
             if model in self._ready and rest and config is not None:
                 await self._load(model.name, rest, config)
             elif model in self._ready:
-                with self._translated(f"unloading {model}"):
+                with self._asking(f"unloading {model}"):
                     await self._client.unload_model(model.name, client_timeout=LOAD_S)
             self._ready.pop(model, None)
             self._dead.pop(model, None)
@@ -231,7 +241,9 @@ class Endpoint:
 
     async def reload(self, model: ModelVersion) -> None:
         """Brings back a version that is lost or dead. Raises what load and unload do; it stays wanted then."""
-        config = self.wanted[model]
+        config = self.wanted.get(model)
+        if config is None:
+            return
         try:
             if model in self._dead:
                 await self.unload(model)
@@ -260,7 +272,7 @@ class Endpoint:
         for name in self._regions.copy() if names is None else self._regions & names:
             self._regions.discard(name)
             if self._up:
-                with suppress(EngineFailed, DeadlineExceeded), self._translated("unregistering shared memory"):
+                with suppress(EngineFailed), self._asking("unregistering shared memory"):
                     await self._client.unregister_system_shared_memory(name, client_timeout=ASK_S)
 
     def _versions(self, name: str) -> set[str]:
@@ -271,14 +283,21 @@ class Endpoint:
 
     async def _load(self, name: str, versions: set[str], config: model_config_pb2.ModelConfig) -> None:
         try:
-            with self._translated(f"loading {name} with versions {sorted(versions)}"):
+            with self._asking(f"loading {name} with versions {sorted(versions)}"):
                 await self._client.load_model(name, config=override(config, versions), client_timeout=LOAD_S)
-        except EngineDown:
+        except (EngineDown, EngineSilent):
             raise
-        except DeadlineExceeded as exc:
-            raise EngineFailed(f"loading model {name!r} took longer than {LOAD_S:.0f} s") from exc
         except EngineFailed as exc:
             raise RepositoryError(f"the engine cannot load model {name!r}; its log says why") from exc
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """For questions that have no deadline of a request: silence is the server's failure, not lateness."""
+        try:
+            with self._translated(what):
+                yield
+        except DeadlineExceeded as exc:
+            raise EngineSilent(f"the engine does not answer: {what}") from exc
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

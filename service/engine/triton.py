@@ -13,13 +13,13 @@ A batch that meets a server that is gone is tried at another one within its dead
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferInput, InferResult
+from tritonclient.grpc import InferInput, InferResult, model_config_pb2
 
 from service.engine.contract import Contract, candidates, passport_of, read_config
 from service.engine.endpoint import Batch, Endpoint, ModelAbsent, ModelDead, RegionUnknown
@@ -27,11 +27,13 @@ from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
 from service.engine.shared_memory import Slot, Slots
 from service.engine.watch import Lease, Watch
-from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded, RepositoryError
+from service.errors import EngineDown, EngineFailed, Overloaded, RepositoryError
 from service.metrics import Metrics
 from service.vision.detections import Candidates
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,36 +83,33 @@ class TritonEngine:
         """See Engine.load. Every server that is up loads it now, the others as soon as they are back."""
         model = ModelVersion(stored.spec.name, stored.spec.version)
         config = await asyncio.to_thread(read_config, stored)
-        up = self._require_up()
+        up = self._up()
+        configs = await _all(watch.load(model, config) for watch in self._watches if watch.endpoint in up)
         for endpoint in set(self._endpoints).difference(up):
             endpoint.wanted[model] = config
-        for outcome in await asyncio.gather(*(each.load(model, config) for each in up), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-        passports = [self._passport(endpoint, model) for endpoint in up]
         contract = Contract.of_spec(stored.spec)
-        if any(Contract.of_config(endpoint.ready[model]) != contract for endpoint in up):
+        if any(Contract.of_config(each) != contract for each in configs):
             raise RepositoryError(f"model {model} has other tensors in the engine than in its spec")
         self._contracts[model] = contract
-        return passports[0]
+        return self._passport(up[0], configs[0])
 
     async def unload(self, model: ModelVersion) -> None:
         """See Engine.unload."""
         for endpoint in self._endpoints:
             endpoint.wanted.pop(model, None)
-        await asyncio.gather(*(endpoint.unload(model) for endpoint in self._up()))
+        await _all(endpoint.unload(model) for endpoint in self._up())
         self._contracts.pop(model, None)
 
     async def loaded(self) -> Mapping[ModelVersion, Passport]:
         """See Engine.loaded. What any server has ready counts: batches go to those that have it."""
         await asyncio.gather(*(_look(endpoint) for endpoint in self._up()))
         passports = {}
-        for endpoint in self._require_up():
+        for endpoint in self._up():
             for model, config in endpoint.ready.items():
                 contract = self._contracts.get(model) or Contract.of_config(config)
                 if contract is not None:
                     self._contracts[model] = contract
-                    passports[model] = self._passport(endpoint, model)
+                    passports[model] = self._passport(endpoint, config)
         return passports
 
     async def infer(
@@ -121,13 +120,19 @@ class TritonEngine:
         Raises DeadlineExceeded, Overloaded, EngineDown where no server answers, EngineNonsense for an answer that
         breaks the model's contract, else EngineFailed.
         """
+        contract = self._contracts.get(target.model)
+        self._up()
+        if contract is None:
+            raise _not_ready(target.model)
         slot = self._slots.take(sum(image.nbytes for image in images)) if self._mappable else None
         self._in_hand += 1
         self._idle.clear()
         try:
             if slot is not None:
                 slot.write(images)
-            return await self._infer(target, images, slot, deadline)
+            tensor = InferInput(contract.input_name, [len(images), *target.shape_hw, 3], "UINT8")
+            result = await self._infer(Batch(target.model, contract, tensor, deadline), images, slot)
+            return candidates(result, contract, len(images))
         finally:
             if slot is not None:
                 self._slots.give_back(slot)
@@ -143,20 +148,14 @@ class TritonEngine:
         await asyncio.gather(*(endpoint.aclose() for endpoint in self._endpoints))
         self._slots.close()
 
-    async def _infer(
-        self, target: Target, images: Sequence[NDArray[np.uint8]], slot: Slot | None, deadline: float
-    ) -> list[Candidates]:
-        contract = self._contracts.get(target.model)
-        self._require_up()
-        failure: EngineFailed | Overloaded = EngineFailed(f"the engine has model {target.model} not ready")
+    async def _infer(self, batch: Batch, images: Sequence[NDArray[np.uint8]], slot: Slot | None) -> InferResult:
+        """Asks one server after the other, until one answers or fails in a way that another would not mend."""
+        failure: EngineFailed | Overloaded = _not_ready(batch.model)
         tried: set[Endpoint] = set()
-        while contract is not None and (endpoint := self._idlest(target.model, tried)) is not None:
+        while (endpoint := self._idlest(batch.model, tried)) is not None:
             tried.add(endpoint)
             try:
-                tensor = InferInput(contract.input_name, [len(images), *target.shape_hw, 3], "UINT8")
-                batch = Batch(target.model, contract, tensor, deadline)
-                result = await self._infer_at(endpoint, batch, images, slot)
-                return candidates(result, contract, len(images))
+                return await self._infer_at(endpoint, batch, images, slot)
             except (EngineDown, ModelAbsent, ModelDead, Overloaded) as exc:
                 failure = exc
         raise failure
@@ -191,10 +190,7 @@ class TritonEngine:
         return True
 
     def _up(self) -> list[Endpoint]:
-        return [endpoint for endpoint in self._endpoints if endpoint.up]
-
-    def _require_up(self) -> list[Endpoint]:
-        if up := self._up():
+        if up := [endpoint for endpoint in self._endpoints if endpoint.up]:
             return up
         raise EngineDown("no engine can be reached")
 
@@ -203,13 +199,26 @@ class TritonEngine:
         left = [each for each in self._endpoints if each not in tried and each.may_serve(model)]
         return min(left, key=lambda endpoint: (endpoint.in_flight, endpoint.asked_at), default=None)
 
-    def _passport(self, endpoint: Endpoint, model: ModelVersion) -> Passport:
-        return passport_of(
-            endpoint.ready[model], engine=endpoint.engine, default_precision=self._options.default_precision
-        )
+    def _passport(self, endpoint: Endpoint, config: model_config_pb2.ModelConfig) -> Passport:
+        return passport_of(config, engine=endpoint.engine, default_precision=self._options.default_precision)
+
+
+def _not_ready(model: ModelVersion) -> EngineFailed:
+    return EngineFailed(f"the engine has model {model} not ready")
 
 
 async def _look(endpoint: Endpoint) -> None:
     # A server that fails now is told of by its watch; what is known of it stays.
-    with contextlib.suppress(EngineFailed, DeadlineExceeded):
+    with contextlib.suppress(EngineFailed):
         await endpoint.look()
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Side by side, every one to its end; then the first error is raised."""
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    answers = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        answers.append(outcome)
+    return answers

@@ -13,9 +13,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from service.engine.endpoint import Endpoint
+from tritonclient.grpc import model_config_pb2
+
+from service.engine.endpoint import LOAD_S, Endpoint
 from service.engine.protocol import ModelVersion
-from service.errors import DeadlineExceeded, EngineFailed, RepositoryError
+from service.errors import EngineFailed, RepositoryError
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class Watch:
     """`start` asks once and then goes on in a task; `aclose` ends it. `lease` raises nothing."""
 
     def __init__(self, endpoint: Endpoint, *, metrics: Metrics, lease: Lease) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._metrics = metrics
         self._lease = lease
         self._retries: dict[ModelVersion, tuple[float, float]] = {}
@@ -60,49 +62,70 @@ class Watch:
             self._reload.cancel()
             await asyncio.wait([self._reload])
 
+    async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
+        """Endpoint.load, but of many gateways that want it at once one does it: a second load would start it all anew.
+
+        Without a lease it is only waited for so long that the one who got it must have begun.
+        """
+        started = time.monotonic()
+        await self.endpoint.look()
+        while model not in self.endpoint.ready:
+            waited_s = time.monotonic() - started
+            if waited_s > LOAD_S:
+                raise EngineFailed(f"model {model} is being loaded for too long")
+            ours = await self._lease(self._lease_name(model), LEASE_S) or waited_s > LEASE_S
+            if ours and model not in self.endpoint.loading:
+                break
+            await asyncio.sleep(LEAST_PAUSE_S)
+            await self.endpoint.look()
+        return await self.endpoint.load(model, config)
+
     async def _run(self) -> None:
         pause = LEAST_PAUSE_S
         while True:
-            was_up = self._endpoint.up
+            was_up = self.endpoint.up
             await self._pause(LOOK_S if was_up else pause)
             try:
                 await self._look()
             except Exception:  # only a bug gets here, and a watch that ended would leave the server unwatched
-                logger.exception("%s: a look failed", self._endpoint.url)
+                logger.exception("%s: a look failed", self.endpoint.url)
             # A server that went away is asked soon, then more seldom.
             pause = LEAST_PAUSE_S if was_up else min(2 * pause, LOOK_S)
 
     async def _pause(self, seconds: float) -> None:
         """So long, or until something looks wrong about a server that is up."""
-        if not self._endpoint.up:
+        if not self.endpoint.up:
             await asyncio.sleep(seconds)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._endpoint.suspicion.wait()
+                await self.endpoint.suspicion.wait()
                 # Many requests that fail at once make one look.
                 await asyncio.sleep(LEAST_PAUSE_S)
-        self._endpoint.suspicion.clear()
+        self.endpoint.suspicion.clear()
 
     async def _look(self) -> None:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         await endpoint.probe()
         if endpoint.up and endpoint.lost:
-            with contextlib.suppress(EngineFailed, DeadlineExceeded):
+            with contextlib.suppress(EngineFailed):
                 await endpoint.look()
         if endpoint.up and (endpoint.lost or endpoint.dead) and (self._reload is None or self._reload.done()):
             self._reload = asyncio.get_running_loop().create_task(self._reload_all())
 
+    def _lease_name(self, model: ModelVersion) -> str:
+        return f"load {self.endpoint.url} {model}"
+
     async def _reload_all(self) -> None:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         for model in sorted(endpoint.lost | endpoint.dead):
             retry_at, pause = self._retries.get(model, (0.0, FIRST_RETRY_S))
-            if time.monotonic() < retry_at or not await self._lease(f"reload {endpoint.url} {model}", LEASE_S):
+            if time.monotonic() < retry_at or not await self._lease(self._lease_name(model), LEASE_S):
                 continue
             logger.warning("%s: reloading model %s", endpoint.url, model)
             try:
                 await endpoint.reload(model)
-            except (EngineFailed, DeadlineExceeded, RepositoryError) as exc:
+            except (EngineFailed, RepositoryError) as exc:
                 logger.error("%s: model %s cannot be reloaded: %s", endpoint.url, model, exc)
                 self._retries[model] = (time.monotonic() + pause, min(2 * pause, LAST_RETRY_S))
             else:

@@ -43,6 +43,12 @@ def triton_config(spec: ModelSpec) -> str:
 
 
 @pytest.fixture(scope="session")
+def deploy_script() -> Callable[[str], ModuleType]:
+    """A script of deploy/triton by its name, as a module."""
+    return load_script
+
+
+@pytest.fixture(scope="session")
 def triton_repository(
     tmp_path_factory: pytest.TempPathFactory, write_blocks: Callable[..., ModelSpec]
 ) -> Callable[[], Path]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
 from service.engine.protocol import ModelVersion, Target
 from service.engine.repository import StoredModel, open_model
 from service.engine.triton import TritonEngine
@@ -55,6 +56,18 @@ async def test_every_shape_answers_as_onnx_runtime_does(engine: TritonEngine, st
         np.testing.assert_allclose(found.scores[:best], known.candidates.scores, atol=1e-5)
         assert found.boxes.shape == (stored.spec.max_candidates, 4)
         assert (found.boxes.dtype, found.classes.dtype) == (np.float32, np.int32)
+
+
+async def test_the_embedded_engine_answers_the_same_from_the_same_repository(engine: TritonEngine, stored: StoredModel):
+    embedded = EmbeddedEngine(EmbeddedOptions(precision="f32"))
+    await embedded.load(stored)
+    for shape_hw in stored.spec.input_shapes:
+        images = [generate_image(3, shape_hw)]
+        (here,) = await embedded.infer(Target(BLOCKS, shape_hw), images, deadline=soon())
+        (there,) = await engine.infer(Target(BLOCKS, shape_hw), images, deadline=soon())
+        np.testing.assert_array_equal(here.scores, there.scores)
+        np.testing.assert_array_equal(here.boxes, there.boxes)
+    await embedded.aclose()
 
 
 async def test_a_batch_answers_as_its_singles_do(engine: TritonEngine):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,25 @@ async def test_loading_and_unloading_twice_is_harmless(
     for _ in range(2):
         await engine.unload(FIRST)
     assert await engine.loaded() == {}
+
+
+async def test_gateways_that_start_together_load_once(
+    make_engine: Callable[..., Any], engine: TritonEngine, server: Any, stored: tuple[StoredModel, StoredModel]
+):
+    holders: list[int] = []
+
+    def lease_of(number: int) -> Callable[[str, float], Awaitable[bool]]:
+        async def lease(name: str, seconds: float) -> bool:
+            holders.append(number)
+            return number == holders[0]
+
+        return lease
+
+    engines = [await make_engine(server.url, lease=lease_of(number)) for number in range(3)]
+    before = server.log.read_text().count("loading: blocks:1")
+    passports = await asyncio.gather(*(engine.load(stored[0]) for engine in engines))
+    assert passports[1:] == passports[:-1]
+    assert server.log.read_text().count("loading: blocks:1") == before + 1
 
 
 async def test_a_broken_version_harms_no_other(

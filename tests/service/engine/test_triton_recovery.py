@@ -110,7 +110,7 @@ async def test_a_model_whose_process_died_is_reloaded_by_the_one_with_the_lease(
         os.kill(pid, signal.SIGKILL)
     await asyncio.gather(*(infer_again(engine) for engine in engines))
     assert reloads(metrics) == 1.0
-    assert set(asked) == {f"reload {servers[1].url} blocks/1"}
+    assert set(asked) == {f"load {servers[1].url} blocks/1"}
 
 
 async def test_a_dead_model_fails_at_once_while_nobody_may_reload_it(

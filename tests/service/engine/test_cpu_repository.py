@@ -1,0 +1,70 @@
+"""deploy/triton/cpu_repository.py: a repository for a server without a GPU, from the shipped one."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from service.engine.protocol import ModelVersion, Target
+from service.engine.repository import open_model
+from service.vision.spec import generate_image
+
+SHIPPED = Path(__file__).resolve().parents[3] / "model_repository"
+
+
+@pytest.fixture(scope="module")
+def converted(deploy_script: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("cpu")
+    assert deploy_script("cpu_repository").main([str(SHIPPED), str(target), "--precision", "f32"]) == 0
+    return target
+
+
+def read(path: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+def test_tensors_and_warm_up_stay_and_the_backend_changes(converted: Path):
+    before, after = (read(root / "vehicles" / "config.pbtxt") for root in (SHIPPED, converted))
+    for kept in ("input", "output", "max_batch_size", "model_warmup"):
+        assert getattr(before, kept) == getattr(after, kept)
+    assert after.backend == "python"
+    assert after.parameters["precision"].string_value == "f32"
+    assert not after.dynamic_batching.HasField("default_queue_policy")
+
+
+def test_the_embedded_engine_reads_the_same_folder(converted: Path):
+    for version in (None, "1"):
+        assert open_model(converted, "vehicles", version).spec.to_json() == (
+            open_model(SHIPPED, "vehicles", version).spec.to_json()
+        )
+
+
+def test_a_second_run_replaces_the_first(deploy_script: Callable[[str], Any], converted: Path):
+    script = deploy_script("cpu_repository")
+    assert script.convert(SHIPPED, converted, script.Choice("f32", instances=1, streams=2)) == ["vehicles"]
+    assert read(converted / "vehicles" / "config.pbtxt").instance_group[0].count == 1
+
+
+def test_a_folder_without_models_is_refused(deploy_script: Callable[[str], Any], tmp_path: Path):
+    script = deploy_script("cpu_repository")
+    with pytest.raises(script.RepositoryError, match="no model"):
+        script.convert(tmp_path, tmp_path / "target", script.Choice("f32", instances=1, streams=1))
+
+
+@pytest.mark.anyio
+async def test_the_shipped_model_sees_its_known_images(
+    converted: Path, triton_server: Callable[..., Any], make_engine: Callable[..., Any]
+):
+    engine = await make_engine(triton_server(converted).url)
+    stored = open_model(converted, "vehicles")
+    assert (await engine.load(stored)).max_batch_size == 16
+    for known in stored.spec.known_images:
+        target = Target(ModelVersion("vehicles", "1"), known.shape_hw)
+        image = generate_image(known.seed, known.shape_hw)
+        (found,) = await engine.infer(target, [image], deadline=time.monotonic() + 10)
+        np.testing.assert_allclose(found.scores[: len(known.candidates)], known.candidates.scores, atol=1e-3)
