@@ -35,7 +35,7 @@ class AdminRoutes:
         return self._answer(await self._models.promote(name, version))
 
     async def unload(self, request: Request, name: str, version: GivenVersion) -> Response:
-        """Frees a version once nobody uses it any more. The current version stays, unless it is the last of its model."""
+        """Frees a version once nobody uses it any more. The current one stays, unless it is the last of its model."""
         self._door.admin(request)
         await self._models.unload(name, version)
         return Response(status_code=204)

@@ -62,8 +62,8 @@ class DetectAnswer(BaseModel):
                         "box": {"x1": 10.218, "y1": 33.041, "x2": 210.533, "y2": 190.107},
                     }
                 ],
-                "timings_ms": {"receive": 0.4, "decode": 2.1, "preprocess": 0.5, "cache": 0.1, "queue": 0.3, "infer": 44.0,
-                               "postprocess": 0.6, "serialise": 0.1},
+                "timings_ms": {"receive": 0.4, "decode": 2.1, "preprocess": 0.5, "cache": 0.1, "queue": 0.3,
+                               "infer": 44.0, "postprocess": 0.6, "serialise": 0.1},
                 "request_id": "0b7e4f0c5a0e4d6c8f4f0a3d1f6f2b11",
             }
         }

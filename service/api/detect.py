@@ -6,6 +6,7 @@ parsed twice or copied more than once; FastAPI only documents the route, and its
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -90,21 +91,20 @@ class DetectRoute:
                 options=chosen,
                 deadline=deadline,
                 place=place,
-                caching=choose_caching(headers.get("cache-control", "")),
+                caching=choose_caching(",".join(headers.getlist("cache-control"))),
             )
             detected = await unless_client_leaves(request.receive, work)
             started_at = time.monotonic()
             exchange.stage_seconds.update(detected.stage_seconds)
             exchange.headers["Cache-Status"] = CACHE_STATUS[detected.cache]
-            if media_type != JSON:
-                work_of_art = self._detector.draw(upload.image, detected, served.spec, media_type)
-                picture = await unless_client_leaves(request.receive, work_of_art)
-                response = Response(picture, media_type=media_type)
+            if media_type == JSON:
+                content = self._write(detected, served, exchange)
             else:
-                response = Response(self._write(detected, served, exchange), media_type=JSON)
+                drawing = self._detector.draw(upload.image, detected, served.spec, media_type)
+                content = await unless_client_leaves(request.receive, _in_time(drawing, deadline))
         exchange.stage_seconds["serialise"] = time.monotonic() - started_at
         self._metrics.observe_stages({stage: exchange.stage_seconds[stage] for stage in ("receive", "serialise")})
-        return response
+        return Response(content, media_type=media_type)
 
     def _timeout_s(self, request: Request) -> float:
         text = request.headers.get(TIMEOUT_HEADER)
@@ -143,3 +143,11 @@ class DetectRoute:
         # The writing of the document itself can be told only in the header.
         document["timings_ms"]["serialise"] = round((time.monotonic() - started_at) * 1000, 3)
         return to_json(document)
+
+
+async def _in_time(drawing: Coroutine[Any, Any, bytes], deadline: float) -> bytes:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await drawing
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed before the picture was drawn") from None

@@ -1,5 +1,6 @@
 """Which form of the answer a client wants, and what it allows the cache: Accept, Cache-Control, Cache-Status."""
 
+import re
 from functools import lru_cache
 
 from service.detector import CacheResult, Caching
@@ -8,6 +9,8 @@ from service.vision.encode import MEDIA_TYPES
 
 JSON = "application/json"
 OFFERED = (JSON, *MEDIA_TYPES)
+# RFC 9110, 12.4.2. What is none counts as 0: what cannot be understood is not to be wanted.
+QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 # RFC 9211. What was computed anew says why the request had to go forward.
 CACHE_STATUS: dict[CacheResult, str] = {
@@ -49,10 +52,7 @@ def _range(item: str) -> tuple[str, float]:
     quality = 1.0
     for parameter in parameters:
         if parameter.startswith("q="):
-            try:
-                quality = float(parameter[2:])
-            except ValueError:
-                quality = 0.0
+            quality = float(parameter[2:]) if QUALITY.fullmatch(parameter[2:]) else 0.0
     return name, quality
 
 

@@ -106,13 +106,14 @@ def _class_id(text: str, ids: Mapping[str, int], spec: ModelSpec, pointer: str) 
 
 def _class_confidence(pair: str, ids: Mapping[str, int], spec: ModelSpec) -> tuple[int, float]:
     pointer = "/class_confidence"
+    least = max(0.001, spec.score_floor)
     name, _, text = pair.rpartition(":")
     try:
         confidence = float(text)
     except ValueError:
         confidence = -1.0
-    if not max(0.001, spec.score_floor) <= confidence <= 1:
+    if not least <= confidence <= 1:
         raise InvalidOption(
-            Finding(pointer, f"{pair!r} is not a class and a confidence from 0.001 to 1, as in Car:0.4")
+            Finding(pointer, f"{pair!r} is not a class and a confidence from {least:g} to 1, as in Car:0.4")
         )
     return _class_id(name, ids, spec, pointer), confidence
