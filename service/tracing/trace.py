@@ -29,6 +29,14 @@ class Stage:
     link: "Trace | None" = None
 
 
+@dataclass(slots=True)
+class _Wait:
+    """The payload is kept, so that its identity remains its own. `queued_at` is None once a batch has begun."""
+
+    payload: object
+    queued_at: float | None
+
+
 @dataclass(slots=True, eq=False)
 class Trace:
     """One request that is traced. `span` is its own, which only service.tracing.spans looks into.
@@ -46,8 +54,8 @@ class Trace:
     stages: list[Stage] = field(default_factory=list)
     error: str | None = None
     failed: bool = False
-    _payload: object = None
-    _queued_at: float | None = None
+    _waits: dict[int, _Wait] = field(default_factory=dict)
+    _ended: bool = False
 
     def at_ns(self, moment: float) -> int:
         """A reading of time.monotonic() as nanoseconds since 1970."""
@@ -70,20 +78,30 @@ class Trace:
             started_at += duration
 
     def waits_with(self, payload: object) -> None:
-        """Its payload is in the queue from now on. It is kept, and so its identity remains its own."""
-        self._payload, self._queued_at = payload, time.monotonic()
-        self.waiting[id(payload)] = self
+        """A payload of its is in the queue from now on."""
+        # Others may go on with what a request began that has been answered meanwhile.
+        if not self._ended:
+            self._waits[id(payload)] = _Wait(payload, time.monotonic())
+            self.waiting[id(payload)] = self
 
-    def batched(self, moment: float) -> None:
+    def batched(self, payload: object, moment: float) -> None:
         """The queue is over, if it was not before: a batch that failed is run again one by one."""
-        if self._queued_at is not None:
-            self.stage("queue", self._queued_at, moment)
-            self._queued_at = None
+        wait = self._waits[id(payload)]
+        if wait.queued_at is not None:
+            self.stage("queue", wait.queued_at, moment)
+            wait.queued_at = None
 
-    def leaves(self) -> None:
-        """No batch will be for it any more."""
-        self.waiting.pop(id(self._payload), None)
-        self._payload = None
+    def leaves(self, payload: object) -> None:
+        """No batch will be for this payload any more."""
+        self._waits.pop(id(payload), None)
+        self.waiting.pop(id(payload), None)
+
+    def end(self, moment: float) -> None:
+        """Nobody waits any more, though a batch may be under way."""
+        for wait in list(self._waits.values()):
+            self.batched(wait.payload, moment)
+            self.leaves(wait.payload)
+        self._ended = True
 
 
 def current_trace() -> Trace | None:

@@ -60,17 +60,17 @@ class Tracer:
                 yield trace
         finally:
             ended_at = time.monotonic()
-            trace.batched(ended_at)
-            trace.leaves()
+            trace.end(ended_at)
             self._spans.close_request(trace, ended_at)
 
     @contextmanager
     def batch(self, payloads: Sequence[object], attributes: Mapping[str, Value]) -> Iterator[None]:
         """Within, the engine works on these payloads, for whichever traced requests wait with them."""
         started_at = time.monotonic()
-        traces = [trace for payload in payloads if (trace := self._waiting.get(id(payload))) is not None]
-        for trace in traces:
-            trace.batched(started_at)
+        waiting = [(payload, self._waiting[id(payload)]) for payload in payloads if id(payload) in self._waiting]
+        for payload, trace in waiting:
+            trace.batched(payload, started_at)
+        traces = [trace for _, trace in waiting]
         spans = self._spans.open_batch(traces, attributes, size=len(payloads), started_at=started_at)
         error: str | None = None
         try:
@@ -81,9 +81,9 @@ class Tracer:
             raise
         finally:
             self._spans.close_batch(traces, spans, time.monotonic(), error)
-            for trace in traces:
-                if error is None:
-                    trace.leaves()
+            # Those of a batch that failed wait for another one, each of its own.
+            for payload, trace in waiting if error is None else ():
+                trace.leaves(payload)
 
 
 def _signal_url(endpoint: str) -> str:

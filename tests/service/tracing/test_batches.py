@@ -1,7 +1,7 @@
 """Whose trace an inference belongs to, however requests met in a batch and whoever started it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from service.errors import EngineFailed
 from service.settings import Settings
 from service.tracing import current_traceparent
 from service.vision.detections import Candidates
-from tests.service.tracing.conftest import Collector
 
 pytestmark = pytest.mark.anyio
 
+Collector = Any
+
 Encode = Callable[..., bytes]
+Wait = Callable[[int], Awaitable[None]]
 
 
 class CallingEngine(EmbeddedEngine):
@@ -56,10 +58,31 @@ async def engine(make_settings: Callable[..., Settings]) -> CallingEngine:
 
 
 @pytest.fixture
-async def client(
-    engine: CallingEngine, collector: Collector, make_service: Callable[..., Awaitable[Service]], connect: Any
-) -> httpx.AsyncClient:
-    return connect(await make_service(engine=engine, trace_endpoint=collector.url))
+async def traced_service(
+    engine: CallingEngine, collector: Collector, make_service: Callable[..., Awaitable[Service]]
+) -> AsyncIterator[Service]:
+    service = await make_service(engine=engine, trace_endpoint=collector.url)
+    yield service
+    assert not service.tracer._waiting
+
+
+@pytest.fixture
+def client(traced_service: Service, connect: Any) -> httpx.AsyncClient:
+    return connect(traced_service)
+
+
+@pytest.fixture
+def queued(traced_service: Service, until: Callable[..., Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
+    """Waits until so many pictures are in the queue."""
+    value = traced_service.metrics.registry.get_sample_value
+    return lambda count: until(lambda: value("yolov7_queue_length") == count)
+
+
+@pytest.fixture
+def joined(traced_service: Service, until: Callable[..., Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
+    """Waits until so many wait for one inference."""
+    flights = traced_service.detector._source._flights._flights
+    return lambda count: until(lambda: [flight.waiters for flight in flights.values()] == [count])
 
 
 @pytest.fixture
@@ -101,6 +124,7 @@ async def test_the_end_of_another_batch_lends_its_context_to_no_one(
     collector: Collector,
     pictures: list[bytes],
     until: Callable[..., Awaitable[None]],
+    queued: Wait,
 ):
     engine.carried.clear()
     engine.gate.clear()
@@ -108,7 +132,7 @@ async def test_the_end_of_another_batch_lends_its_context_to_no_one(
     await until(lambda: bool(engine.carried))
     # Waits behind the first, whose batch starts it at its end, in the first one's context.
     second = detect(client, pictures[1], 2, "00")
-    await asyncio.sleep(0.1)
+    await queued(1)
     engine.gate.set()
     await asyncio.gather(first, second)
     await detect(client, pictures[2], 3)
@@ -122,13 +146,16 @@ async def test_a_batch_carries_its_first_traced_request_and_links_the_others(
     collector: Collector,
     pictures: list[bytes],
     told: Callable[[Any], dict[str, Any]],
+    until: Callable[..., Awaitable[None]],
+    queued: Wait,
 ):
     engine.gate.clear()
+    engine.carried.clear()
     requests = [detect(client, pictures[0], 1)]
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(engine.carried))
     for number, flags in ((2, "00"), (3, "01"), (4, "01")):
         requests.append(detect(client, pictures[number], number, flags))
-        await asyncio.sleep(0.05)
+        await queued(number - 1)
     engine.gate.set()
     await asyncio.gather(*requests)
     _, third, fourth = await collector.requests(3)
@@ -141,13 +168,13 @@ async def test_a_batch_carries_its_first_traced_request_and_links_the_others(
 
 
 async def test_a_shared_inference_is_linked_and_told_once(
-    client: httpx.AsyncClient, engine: CallingEngine, collector: Collector, pictures: list[bytes]
+    client: httpx.AsyncClient, engine: CallingEngine, collector: Collector, pictures: list[bytes], joined: Wait
 ):
     engine.gate.clear()
     first = detect(client, pictures[0], 1)
-    await asyncio.sleep(0.05)
+    await joined(1)
     second = detect(client, pictures[0], 2)
-    await asyncio.sleep(0.05)
+    await joined(2)
     engine.gate.set()
     await asyncio.gather(first, second)
     one, two = await collector.requests(2)
@@ -162,12 +189,16 @@ async def test_a_batch_that_fails_is_told_with_each_of_its_second_runs(
     collector: Collector,
     pictures: list[bytes],
     told: Callable[[Any], dict[str, Any]],
+    until: Callable[..., Awaitable[None]],
+    queued: Wait,
 ):
     engine.gate.clear()
-    requests = []
-    for number in (1, 2, 3):
+    engine.carried.clear()
+    requests = [detect(client, pictures[1], 1)]
+    await until(lambda: bool(engine.carried))
+    for number in (2, 3):
         requests.append(detect(client, pictures[number], number))
-        await asyncio.sleep(0.05)
+        await queued(number - 1)
     # The first goes alone; the other two fail together, then each goes alone, of which the second fails again.
     engine.errors = [None, EngineFailed("no"), None, EngineFailed("no")]
     engine.gate.set()
@@ -182,12 +213,17 @@ async def test_a_batch_that_fails_is_told_with_each_of_its_second_runs(
 
 
 async def test_a_deadline_that_passes_in_the_queue_shows_the_wait(
-    client: httpx.AsyncClient, engine: CallingEngine, collector: Collector, pictures: list[bytes]
+    client: httpx.AsyncClient,
+    engine: CallingEngine,
+    collector: Collector,
+    pictures: list[bytes],
+    until: Callable[..., Awaitable[None]],
 ):
     engine.gate.clear()
+    engine.carried.clear()
     first = detect(client, pictures[0], 1)
-    await asyncio.sleep(0.05)
-    late = await detect(client, pictures[1], 2, **{"x-request-timeout-ms": "100"})
+    await until(lambda: bool(engine.carried))
+    late = await detect(client, pictures[1], 2, **{"x-request-timeout-ms": "500"})
     engine.gate.set()
     await first
     _, request = await collector.requests(2)
@@ -195,3 +231,24 @@ async def test_a_deadline_that_passes_in_the_queue_shows_the_wait(
     assert request.told["error.type"] == "deadline-exceeded"
     assert list(request.stages) == ["receive", "cache", "decode", "preprocess", "queue"]
     assert request.stages["queue"].end_time_unix_nano <= request.span.end_time_unix_nano
+
+
+async def test_who_leaves_is_told_and_who_stays_is_served(
+    client: httpx.AsyncClient,
+    engine: CallingEngine,
+    collector: Collector,
+    pictures: list[bytes],
+    joined: Wait,
+):
+    engine.gate.clear()
+    leader = detect(client, pictures[0], 1)
+    await joined(1)
+    follower = detect(client, pictures[0], 2)
+    await joined(2)
+    leader.cancel()
+    await collector.requests(1)
+    engine.gate.set()
+    assert (await follower).status_code == 200
+    one, two = await collector.requests(2)
+    assert one.told["http.response.status_code"] in (499, 503)
+    assert [link.span_id for link in two.stages["queue"].links] == [one.span.span_id]
