@@ -9,8 +9,8 @@ from typing import Any
 from service.tracing import current_request_id
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# What every record has; the rest was given by whoever logged.
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What every record has; the rest was given by whoever logged. uvicorn gives its message twice, once for a terminal.
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 class JsonLines(logging.Formatter):
@@ -34,13 +34,13 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """The usual line, with the request's id at its end where there is one and the message does not hold it."""
+    """The usual line, with the request's id at its end where there is one; a traceback comes below."""
 
     def format(self, record: logging.LogRecord) -> str:
         """As logging.Formatter."""
         line = super().format(record)
         request_id = current_request_id()
-        if not request_id or request_id in line:
+        if not request_id:
             return line
         first, separator, rest = line.partition("\n")
         return f"{first} id={request_id}{separator}{rest}"

@@ -1,4 +1,4 @@
-"""Settings: from the environment and from flags, or one clear line."""
+"""Settings: from the environment, from flags and from files, or one clear line that repeats no secret."""
 
 import json
 from argparse import ArgumentParser
@@ -8,6 +8,16 @@ import pytest
 
 from service.errors import SettingsError
 from service.settings import Settings, add_flags, given_flags
+
+SECRETS = ("cache_secret", "redis_url")
+
+
+def refused(**given: str) -> str:
+    """The line that these flags stop the start with."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(given)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def test_flags_win_over_the_environment_and_it_over_defaults(monkeypatch: pytest.MonkeyPatch):
@@ -19,8 +29,7 @@ def test_flags_win_over_the_environment_and_it_over_defaults(monkeypatch: pytest
 
 def test_an_unknown_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("YOLOV7_PROT", "1234")
-    with pytest.raises(SettingsError, match="unknown setting YOLOV7_PROT"):
-        Settings.load({})
+    assert refused().startswith("unknown setting YOLOV7_PROT")
 
 
 @pytest.mark.parametrize(
@@ -29,18 +38,115 @@ def test_an_unknown_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch):
         ("port", "http"),
         ("port", "70000"),
         ("precision", "f16"),
+        ("engine", "tensorrt"),
+        ("log_format", "xml"),
+        ("workers", "0"),
         ("body_timeout_s", "0"),
         ("max_pixels", ""),
         ("known_image_interval_s", "inf"),
+        ("rate", "often"),
+        ("rate", "1/second, 20/minute"),
+        ("rate", ""),
+        ("anonymous_rate", "0/second"),
+        ("formats", "JPG"),
     ],
 )
 def test_an_invalid_value_is_one_line_that_names_flag_and_variable(name: str, value: str):
-    with pytest.raises(SettingsError) as caught:
-        Settings.load({name: value})
-    text = str(caught.value)
-    assert f"--{name.replace('_', '-')} / YOLOV7_{name.upper()}: " in text
-    assert repr(value) in text
-    assert "\n" not in text
+    text = refused(**{name: value})
+    assert text.startswith(f"--{name.replace('_', '-')} / YOLOV7_{name.upper()}: ")
+    assert text.count(repr(value)) == 1
+
+
+def test_all_findings_are_told_in_one_line():
+    text = refused(port="http", rate="often")
+    assert "--port / YOLOV7_PORT: " in text
+    assert "--rate / YOLOV7_RATE: " in text
+
+
+@pytest.mark.parametrize(("names", "unknown"), [("JPEG,HEIC", "HEIC"), ("jpeg, svg", "svg"), ("JPEG,", ""), ("", "")])
+def test_an_unknown_format_is_named_beside_those_there_are(names: str, unknown: str):
+    assert f"{unknown!r}; there are BMP, GIF, JPEG, PNG, TIFF, WEBP" in refused(formats=names)
+
+
+def test_formats_are_taken_in_any_case():
+    assert Settings.load({"formats": "jpeg, Png"}).formats == "jpeg, Png"
+
+
+def test_several_processes_need_an_engine_that_they_can_share():
+    assert "workers: " in refused(workers="2")
+    assert Settings.load({"workers": "2", "engine": "triton"}).workers == 2
+
+
+def test_redis_needs_a_secret():
+    assert refused(redis_url="redis://localhost").startswith("cache_secret: needed with redis_url")
+    assert Settings.load({"redis_url": "redis://localhost", "cache_secret": "x"}).redis_url is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:hush-hush@host",
+        "me:hush-hush@host:6379",
+        "redis://me:hush-hush@host:port",
+        "redis://me:hush-hush@[::1",
+        "redis://host?password=hush-hush&socket_timeout=soon",
+        "redis://host?hush-hush=1",
+        "",
+    ],
+)
+def test_a_bad_redis_url_is_refused_and_not_repeated(url: str):
+    text = refused(redis_url=url, cache_secret="x")
+    assert text == ("--redis-url / YOLOV7_REDIS_URL: it must be like redis://host:6379/0, rediss://… or unix:///path")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://me:pw@h:7/1", "unix:///run/redis", "redis://h?socket_timeout=1"]
+)
+def test_every_kind_of_redis_url_is_taken(url: str):
+    settings = Settings.load({"redis_url": url, "cache_secret": "x"})
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_may_lie_in_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    value = {"cache_secret": "hush-hush", "redis_url": "redis://me:hush-hush@host"}[name]
+    (tmp_path / "secret").write_text(f"{value}\n")
+    if name == "redis_url":
+        monkeypatch.setenv("YOLOV7_CACHE_SECRET", "x")
+    by_flag = Settings.load({f"{name}_file": str(tmp_path / "secret")})
+    monkeypatch.setenv(f"YOLOV7_{name.upper()}_FILE", str(tmp_path / "secret"))
+    for settings in (by_flag, Settings.load({})):
+        assert getattr(settings, name).get_secret_value() == value
+        assert "hush-hush" not in settings.as_line() + repr(settings)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secrets_file_that_cannot_be_read_is_named(name: str, tmp_path: Path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "nowhere", tmp_path, tmp_path / "binary"):
+        text = refused(**{f"{name}_file": str(path)})
+        assert text.startswith(f"--{name.replace('_', '-')}-file: {path} cannot be read: ")
+
+
+def test_an_empty_secret_is_refused(tmp_path: Path):
+    (tmp_path / "empty").write_text("\n")
+    for given in ({"cache_secret": ""}, {"cache_secret_file": str(tmp_path / "empty")}):
+        assert refused(**given).startswith("--cache-secret / YOLOV7_CACHE_SECRET: ")
+
+
+def test_a_secret_given_twice_is_refused_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "secret").write_text("hush-hush")
+    expected = "cache_secret is given twice: as it is, and as cache_secret_file"
+    assert refused(cache_secret="hush", cache_secret_file=str(tmp_path / "secret")) == expected
+    monkeypatch.setenv("YOLOV7_CACHE_SECRET", "hush")
+    assert refused(cache_secret_file=str(tmp_path / "secret")) == expected
+
+
+def test_a_secret_is_not_repeated_where_something_else_is_wrong():
+    text = refused(redis_url="redis://me:hush-hush@host", port="http")
+    assert "hush" not in text
+    assert "hush" not in refused(redis_url="redis://me:hush-hush@host")
 
 
 def test_every_setting_is_a_flag_whose_help_names_variable_and_default():
@@ -58,7 +164,11 @@ def test_only_flags_that_were_written_count():
     assert given_flags(parser.parse_args(["--port", "99"])) == {"port": "99"}
 
 
-def test_the_effective_configuration_is_one_line():
-    line = Settings.load({"port": "99"}).as_line()
-    assert json.loads(line)["port"] == 99
+def test_the_effective_configuration_is_one_line_without_secrets():
+    line = Settings.load({"port": "99", "redis_url": "redis://me:hush@h", "cache_secret": "hush"}).as_line()
+    document = json.loads(line)
+    assert set(document) == set(Settings.model_fields)
+    assert document["port"] == 99
+    assert document["redis_url"] == document["cache_secret"] == "**********"
     assert "\n" not in line
+    assert "hush" not in line
