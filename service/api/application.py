@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from service.api.answer import DetectAnswer, ModelAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer, VersionsAnswer
 from service.api.admin import AdminRoutes
+from service.api.answer import DetectAnswer, ModelAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer, VersionsAnswer
 from service.api.detect import PATH, TIMEOUT_HEADER, DetectRoute
 from service.api.exchange import Exchange, ExchangeMiddleware
 from service.api.options import DetectOptions
@@ -66,12 +66,13 @@ def _add_models(api: FastAPI, routes: Routes) -> None:
 
     add("/v1/models", routes.status.models, "GET", "What is served", response_model=ModelsAnswer)
     add("/v1/models/{name}", routes.status.model, "GET", "One model and its versions", response_model=VersionsAnswer,
-        responses=_problems(404))  # fmt: skip
-    changes = {"response_model": ModelAnswer, "responses": _problems(401, 403, 404, 409, 503)}
+        responses=_problems(404, 422, 503))  # fmt: skip
+    problems = _problems(401, 403, 404, 409, 422, 503)
+    changes = {"response_model": ModelAnswer, "responses": problems}
     add("/v1/models/{name}/load", routes.admin.load, "POST", "Load a version (admin)", **changes)
     add("/v1/models/{name}/promote", routes.admin.promote, "POST", "Make a version current (admin)", **changes)
     add("/v1/models/{name}/unload", routes.admin.unload, "POST", "Free a version (admin)", status_code=204,
-        responses=_problems(401, 403, 404, 409, 503))  # fmt: skip
+        responses=problems)  # fmt: skip
 
 
 def _add_operation(api: FastAPI, routes: Routes) -> None:
@@ -90,7 +91,7 @@ async def _document_only() -> None:
 
 def _pictures() -> dict[int | str, dict[str, Any]]:
     binary = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"content": {media_type: binary for media_type in MEDIA_TYPES}}}
+    return {200: {"content": dict.fromkeys(MEDIA_TYPES, binary)}}
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

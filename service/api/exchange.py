@@ -102,7 +102,7 @@ class ExchangeMiddleware:
             exchange.error = problem.name
             await problem.response(exchange.request_id, scope["path"])(scope, receive, send_with_headers)
         except Exception:  # whatever nobody answered is our bug
-            logger.exception("request %s failed by a bug of ours", exchange.request_id)
+            logger.exception("a request failed by a bug of ours")
             if exchange.status is not None:
                 raise
             exchange.error = "internal"

@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from service.api.options import DetectOptions
+from service.api.problems import TABLE
 from service.app import Service, build_application
+from service.vision.encode import MEDIA_TYPES
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +31,12 @@ def references(node: Any) -> Iterator[str]:
             yield from references(value)
 
 
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
 async def test_every_reference_leads_somewhere(openapi: dict[str, Any]):
     found = list(references(openapi))
     assert found
@@ -43,17 +51,31 @@ async def test_detect_documents_its_options_bodies_and_errors(openapi: dict[str,
     named = {parameter["name"] for parameter in detect["parameters"]}
     assert named == {*DetectOptions.model_fields, "X-Request-Timeout-Ms"}
     assert set(detect["requestBody"]["content"]) == {"multipart/form-data", "image/*", "application/json"}
-    assert {"200", "400", "404", "406", "408", "413", "415", "422", "503", "504"} <= set(detect["responses"])
-    for status, response in detect["responses"].items():
-        assert list(response["content"]) == ["application/json" if status == "200" else "application/problem+json"]
+    refused = {str(status) for status, _, _ in TABLE.values()} - {"409", "499"}
+    assert set(detect["responses"]) == refused | {"200"}
+    assert set(detect["responses"]["200"]["content"]) == {"application/json", *MEDIA_TYPES}
+
+
+async def test_every_error_is_documented_as_a_problem(openapi: dict[str, Any]):
+    for path, method, operation in operations(openapi):
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"], (path, method, status)
+
+
+async def test_what_changes_a_model_documents_who_may_and_what_hinders_it(openapi: dict[str, Any]):
+    for change, done in (("load", "200"), ("promote", "200"), ("unload", "204")):
+        operation = openapi["paths"][f"/v1/models/{{name}}/{change}"]["post"]
+        assert set(operation["responses"]) == {done, "401", "403", "404", "409", "422", "503"}
+        assert {parameter["name"] for parameter in operation["parameters"]} == {"name", "version"}
 
 
 async def test_each_route_documents_the_content_type_that_it_answers(
     client: httpx.AsyncClient, openapi: dict[str, Any]
 ):
-    for path in ("/livez", "/readyz", "/metrics", "/v1/models"):
+    for path in ("/livez", "/readyz", "/metrics", "/v1/models", "/v1/models/{name}"):
         documented = openapi["paths"][path]["get"]["responses"]["200"]["content"]
-        answered = (await client.get(path)).headers["content-type"].partition(";")[0]
+        answered = (await client.get(path.format(name="blocks"))).headers["content-type"].partition(";")[0]
         assert list(documented) == [answered]
         assert documented[answered]["schema"], path
 

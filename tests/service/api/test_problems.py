@@ -8,19 +8,23 @@ from starlette.types import Message
 from service.api.problems import TABLE, describe
 from service.errors import (
     BodyTooLarge,
+    EngineDown,
     Finding,
     ImageError,
     InvalidOption,
-    Overloaded,
+    RateLimited,
     RequestError,
     ServiceError,
     StartError,
+    Unauthenticated,
     Unavailable,
     UndecodableImage,
 )
 
 # Inner nodes of the tree, which nobody raises.
 INNER = {ServiceError, RequestError, Unavailable, ImageError}
+# What a client is told as its parent, because it makes no difference to it.
+AS_PARENT = {EngineDown}
 
 
 def descendants(kind: type[Exception]) -> set[type[Exception]]:
@@ -28,7 +32,9 @@ def descendants(kind: type[Exception]) -> set[type[Exception]]:
 
 
 def test_every_error_that_a_request_can_meet_has_a_status():
-    assert set(TABLE) == descendants(ServiceError) - descendants(StartError) - INNER | descendants(ImageError) - INNER
+    met = (descendants(ServiceError) - descendants(StartError) | descendants(ImageError)) - INNER
+    assert set(TABLE) == met - AS_PARENT
+    assert describe(EngineDown("away")).name == "engine-failed"
 
 
 def test_names_are_unique():
@@ -54,9 +60,24 @@ def test_an_image_that_cannot_be_decoded_is_pointed_at():
     assert (document["status"], document["errors"]) == (422, [{"pointer": "/image", "detail": "torn"}])
 
 
-def test_what_passes_says_when_to_retry():
-    response = describe(Overloaded("full", retry_after_s=3)).response("abc", "/")
-    assert (response.status_code, response.headers["retry-after"]) == (503, "3")
+@pytest.mark.parametrize("kind", sorted(descendants(Unavailable) - {Unavailable}, key=lambda kind: kind.__name__))
+def test_what_passes_says_when_to_retry(kind: type[Unavailable]):
+    response = describe(kind("not now", retry_after_s=3)).response("abc", "/")
+    assert response.status_code in (502, 503)
+    assert response.headers["retry-after"] == "3"
+
+
+def test_a_missing_key_names_the_scheme_and_a_rate_itself():
+    assert describe(Unauthenticated("who?")).response("abc", "/").headers["www-authenticate"].startswith("Bearer ")
+    limited = describe(RateLimited("slower", limit=5, window_s=60, retry_after_s=7)).response("abc", "/")
+    told = {name: limited.headers[name] for name in limited.headers if "rate" in name or "retry" in name}
+    assert told == {"retry-after": "7", "ratelimit-limit": "5", "ratelimit-remaining": "0", "ratelimit-reset": "7",
+                    "ratelimit-policy": "5;w=60"}  # fmt: skip
+
+
+def test_every_status_of_the_conventions_is_there():
+    statuses = {status for status, _, _ in TABLE.values()}
+    assert statuses == {400, 401, 403, 404, 406, 408, 409, 413, 415, 422, 429, 499, 502, 503, 504}
 
 
 @pytest.mark.anyio
