@@ -10,6 +10,7 @@ The batcher knows neither engines nor images: it is given `infer`, and its entri
 """
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
@@ -148,7 +149,10 @@ class Batcher(Generic[Group, Payload, Result]):
         for entry in decision.batch:
             self._queue.remove(entry)
         if decision.batch:
-            task = asyncio.get_running_loop().create_task(self._run(decision.batch, load=len(self._running) + 1))
+            # A context of its own: the batch belongs to no single request, least of all to the one that came last.
+            task = asyncio.get_running_loop().create_task(
+                self._run(decision.batch, load=len(self._running) + 1), context=contextvars.Context()
+            )
             self._running.add(task)
             task.add_done_callback(self._finish)
         return bool(decision.batch)
