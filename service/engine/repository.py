@@ -4,8 +4,8 @@
     <root>/<name>/<version>/spec.json         the passport of a version, see service.vision.spec
     <root>/<name>/<version>/model.onnx        the served graph
 
-Reading checks that the file is the one the spec speaks of (sha256). Nothing is fetched or converted here, and all that is
-ever written is which version is current.
+Reading checks that the file is the one the spec speaks of (sha256). Nothing is fetched or converted here, and all that
+is ever written is which version is current.
 """
 
 import hashlib
@@ -46,11 +46,16 @@ def open_model(root: Path, name: str, version: str | None = None) -> StoredModel
     spec = _read_spec(path)
     if spec.name != name or version not in (None, spec.version):
         raise RepositoryError(f"{path} speaks of {spec.name}/{spec.version}")
+    if not spec.version.isdecimal():
+        raise RepositoryError(f"{path} names version {spec.version!r}, which is not a number")
     onnx = root / name / spec.version / "model.onnx"
     if not onnx.is_file():
         raise RepositoryError(f"{onnx} is missing, but the spec of {name!r} names version {spec.version}")
-    with onnx.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with onnx.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise RepositoryError(f"{onnx} cannot be read: {exc.strerror}") from exc
     if found != spec.sha256:
         raise RepositoryError(f"{onnx} is not the file its spec speaks of: sha256 {found}, expected {spec.sha256}")
     return StoredModel(spec, onnx)

@@ -28,8 +28,8 @@ class Tolerance:
 
 
 # Known answers come from ONNX Runtime in f32, where a half-trained YOLOv7-tiny differed by less than 0.0001 of score.
-# bf16 against f32, 600 candidates of 60 generated pictures: 0.005 of score and 0.995 of overlap at worst. fp16 has three
-# bits more of mantissa than bf16 and is held to half of its tolerance.
+# bf16 against f32, 600 candidates of 60 generated pictures: 0.005 of score and 0.995 of overlap at worst. fp16 has
+# three bits more of mantissa than bf16 and is held to half of its tolerance.
 TOLERANCES = {
     "f32": Tolerance(iou=0.99, score=0.002),
     "fp16": Tolerance(iou=0.97, score=0.01),

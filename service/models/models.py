@@ -51,6 +51,7 @@ class Models:
         self._metrics = metrics
         self._models: dict[ModelVersion, Model] = {}
         self._current: dict[str, str] = {}
+        # What each spec.json said when it was last looked at.
         self._marks: dict[str, tuple[str, int] | None] = {}
         self._largest: dict[ModelVersion, int] = {}
         self._default = ""
@@ -73,6 +74,8 @@ class Models:
         """
         self._default = names[0]
         for name in dict.fromkeys(names):
+            # Before the rest, so that a promotion in between is still followed.
+            self._marks[name] = current_mark(self._root, name)
             try:
                 model = Model(await asyncio.to_thread(open_model, self._root, name))
             except RepositoryError as exc:
@@ -83,12 +86,12 @@ class Models:
                 continue
             self._add(model)
             self._current[name] = model.key.version
-            self._marks[name] = current_mark(self._root, name)
             await self._load(model)
             if model.lasting and name == self._default:
                 raise RepositoryError(model.reason)
         await self.check()
         self._timer = asyncio.get_running_loop().create_task(self._watch())
+        self._timer.add_done_callback(_tell)
 
     async def aclose(self) -> None:
         """Stops the timer."""
@@ -144,12 +147,18 @@ class Models:
         return reasons
 
     async def load(self, name: str, version: str | None) -> Model:
-        """Loads a version from the repository and looks at its known image. Raises ModelConflict, EngineFailed."""
+        """Loads a version from the repository and looks at its known image.
+
+        Raises UnknownModel, ModelConflict and EngineFailed.
+        """
         async with self._changing:
             return await self._bring_up(name, version)
 
     async def promote(self, name: str, version: str) -> Model:
-        """Makes a version current, once it is loaded and its known image is right. Raises ModelConflict, EngineFailed."""
+        """Makes a version current, once it is loaded and its known image is right.
+
+        Raises UnknownModel, ModelConflict and EngineFailed.
+        """
         async with self._changing:
             model = await self._bring_up(name, version)
             if not model.ready:
@@ -173,10 +182,7 @@ class Models:
             others = [other for other in self if other.key.name == name and other is not model]
             if self.is_current(model.key) and (others or name == self._default):
                 raise ModelConflict(f"model {model.key} is the current version; promote another one first")
-            del self._models[model.key]
-            if not others:
-                self._current.pop(name, None)
-            self._metrics.model_ready.labels(*model.key).set(0)
+            self._drop(model)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(UNLOAD_S):
                     await self._detector.unused(model.key)
@@ -220,6 +226,7 @@ class Models:
         """Opened, loaded and looked at; what was loaded before is only looked at."""
         if name not in model_names(self._root):
             raise UnknownModel(f"no model {name!r} in the repository; there is {', '.join(model_names(self._root))}")
+        mark = current_mark(self._root, name)
         try:
             stored = await asyncio.to_thread(open_model, self._root, name, version)
         except RepositoryError as exc:
@@ -227,7 +234,8 @@ class Models:
         key = ModelVersion(name, stored.spec.version)
         model = self._models.get(key) or Model(stored)
         if model.passport is None:
-            model.lasting = False
+            # The files may have been put right since they were found wrong.
+            model.stored, model.lasting = stored, False
             await self._load(model)
             if model.passport is None:
                 error = ModelConflict if model.lasting else EngineFailed
@@ -236,12 +244,21 @@ class Models:
         await self.check([model])
         self._add(model)
         self.broken.pop(name, None)
-        self._current.setdefault(name, key.version)
+        if name not in self._current:
+            self._marks[name], self._current[name] = mark, key.version
         return model
 
     def _add(self, model: Model) -> None:
         self._models[model.key] = model
         self._metrics.model_ready.labels(*model.key).set(model.ready)
+
+    def _drop(self, model: Model) -> None:
+        name = model.key.name
+        del self._models[model.key]
+        if not any(other.key.name == name for other in self):
+            self._current.pop(name, None)
+            self._marks.pop(name, None)
+        self._metrics.model_ready.labels(*model.key).set(0)
 
     def _make_current(self, model: Model) -> None:
         self._current[model.key.name] = model.key.version
@@ -270,6 +287,8 @@ class Models:
 
     async def _reconcile(self) -> None:
         """Takes over what other gateways have loaded, unloaded or promoted."""
+        # In this order, because a version is loaded before it is promoted: none is seen promoted but not loaded.
+        marks = await asyncio.to_thread(_read_marks, self._root)
         try:
             loaded = await self._engine.loaded()
         except EngineFailed:
@@ -281,21 +300,19 @@ class Models:
                 self._largest[key] = loaded[key].max_batch_size
                 self._current.setdefault(key.name, key.version)
                 await self.check([model])
-        for name in list(self._current):
-            await self._follow(name)
+        for name in self._current.keys() & marks.keys():
+            self._follow(name, marks[name])
         for model in list(self):
             if model.passport is not None and model.key not in loaded and not self.is_current(model.key):
-                del self._models[model.key]
+                self._drop(model)
                 logger.info("model %s: unloaded by another gateway", model.key)
 
-    async def _follow(self, name: str) -> None:
+    def _follow(self, name: str, mark: tuple[str, int]) -> None:
         """Takes over a promotion: spec.json was written anew, and names a version that is loaded.
 
         That it merely names another version is none: an export does that too, and is not to go live by itself.
         """
-        mark = await asyncio.to_thread(current_mark, self._root, name)
-        if mark is None or mark == self._marks.get(name, mark):
-            self._marks[name] = mark
+        if mark == self._marks.get(name):
             return
         model = self._models.get(ModelVersion(name, mark[0]))
         if model is not None and not model.ready:
@@ -303,3 +320,14 @@ class Models:
         self._marks[name] = mark
         if model is not None and not self.is_current(model.key):
             self._make_current(model)
+
+
+def _read_marks(root: Path) -> dict[str, tuple[str, int]]:
+    marks = ((name, current_mark(root, name)) for name in model_names(root))
+    return {name: mark for name, mark in marks if mark is not None}
+
+
+def _tell(timer: asyncio.Task[None]) -> None:
+    """Of a bug that has ended the timer; that it ended, readiness tells."""
+    if not timer.cancelled() and (bug := timer.exception()) is not None:
+        logger.error("the timer of the known images has stopped", exc_info=bug)

@@ -10,6 +10,7 @@ import io
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from service.app import Service, build_application
+from service.detector import Caching, Detected, Served
 from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
 from service.engine.protocol import Target
 from service.settings import Settings
 from service.vision.detections import Candidates
+from service.vision.postprocess import PostprocessOptions
 from service.vision.spec import KnownImage, ModelSpec, generate_image
 
 CELL = 8
@@ -170,6 +173,39 @@ def until() -> Callable[..., Awaitable[None]]:
     return until
 
 
+@pytest.fixture(scope="session")
+def detect() -> Callable[..., Awaitable[Detected]]:
+    """Detects as a transport does: (service, data, served=, timeout_s=, caching=, options of postprocessing)."""
+
+    async def detect(
+        service: Service,
+        data: bytes,
+        *,
+        served: Served | None = None,
+        timeout_s: float = 10.0,
+        caching: Caching = "off",
+        **options: object,
+    ) -> Detected:
+        deadline, chosen = time.monotonic() + timeout_s, PostprocessOptions(**options)
+        with service.detector.place(deadline) as place:
+            model = served or service.models.resolve()
+            return await service.detector.detect(
+                data, model, options=chosen, deadline=deadline, place=place, caching=caching
+            )
+
+    return detect
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[..., float]:
+    """A number of a service's metrics: (service, name without prefix, labels)."""
+
+    def sample(service: Service, name: str, **labels: str) -> float:
+        return service.metrics.registry.get_sample_value(f"yolov7_{name}", labels) or 0.0
+
+    return sample
+
+
 class SwitchedEngine(EmbeddedEngine):
     """The real engine with a switch: it raises `error` where there is one, and holds batches while `gate` is shut."""
 
@@ -206,6 +242,9 @@ async def make_service(make_settings: Callable[..., Settings]) -> AsyncIterator[
         return services[-1]
 
     yield make
+    # All timers first, as services may share an engine.
+    for service in services:
+        await service.models.aclose()
     for service in services:
         await service.aclose()
 

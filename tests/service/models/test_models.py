@@ -1,0 +1,466 @@
+"""Versions come, are promoted and go while requests run; and what is not ready says why, and no other suffers."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.app import Service
+from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+from service.engine.protocol import ModelVersion, Passport
+from service.errors import (
+    EngineDown,
+    EngineFailed,
+    ModelConflict,
+    ModelNotReady,
+    Overloaded,
+    RepositoryError,
+    UnknownModel,
+)
+from service.settings import Settings
+from service.vision.spec import ModelSpec
+
+pytestmark = pytest.mark.anyio
+
+MakeService = Callable[..., Awaitable[Service]]
+Until = Callable[..., Awaitable[None]]
+Write = Callable[..., ModelSpec]
+
+# Often enough for a test to see what the timer does.
+OFTEN = {"known_image_interval_s": 0.05}
+
+
+def damage(root: Path, name: str, version: str = "1") -> None:
+    """The graph becomes one that no engine compiles, and its spec speaks of it."""
+    path = root / name / version / "model.onnx"
+    path.write_bytes(b"no graph")
+    for spec in (path.parent / "spec.json", root / name / "spec.json"):
+        changed = replace(ModelSpec.from_json(spec.read_text()), sha256=hashlib.sha256(b"no graph").hexdigest())
+        spec.write_text(changed.to_json())
+
+
+def blind(root: Path, name: str, version: str = "1") -> None:
+    """From now on the known answers are those to other pictures."""
+    for spec in (root / name / version / "spec.json", root / name / "spec.json"):
+        seen = ModelSpec.from_json(spec.read_text())
+        known = tuple(replace(known, seed=8) for known in seen.known_images)
+        spec.write_text(replace(seen, known_images=known).to_json())
+
+
+@pytest.fixture
+def asked(detect, png: bytes) -> Callable[..., contextlib.AbstractAsyncContextManager[set[tuple[str, float]]]]:
+    """Requests run all the while; gives the versions that answered, each with its best score. None may fail."""
+
+    @contextlib.asynccontextmanager
+    async def asked(service: Service, name: str = "blocks") -> AsyncIterator[set[tuple[str, float]]]:
+        answers, over = set[tuple[str, float]](), asyncio.Event()
+
+        async def ask(caching: str) -> None:
+            while not over.is_set():
+                served = service.models.resolve(name)
+                scores = (await detect(service, png, served=served, caching=caching)).detections.scores
+                answers.add((served.spec.version, round(float(scores[0]), 3)))
+                await asyncio.sleep(0)  # as a hit in memory waits for nothing
+
+        asking = [asyncio.ensure_future(ask(caching)) for caching in ("off", "use", "refresh")]
+        yield answers
+        over.set()
+        await asyncio.gather(*asking)
+
+    return asked
+
+
+async def test_a_model_gets_ready_in_the_precision_of_this_cpu(make_settings: Callable[..., Settings], sample):
+    best = EmbeddedEngine(EmbeddedOptions())._passport.precision
+    service = Service(make_settings(precision=best))
+    assert service.reasons() == {"models": "nothing was loaded yet"}
+    await service.start()
+    assert service.reasons() == {}
+    assert service.models.default == "blocks"
+    assert sample(service, "model_ready", model="blocks", version="1") == 1
+    await service.aclose()
+
+
+async def test_a_wrong_name_or_version_lists_what_exists(service: Service):
+    with pytest.raises(UnknownModel, match="no model 'cars'; there is blocks"):
+        service.models.resolve("cars")
+    with pytest.raises(UnknownModel, match="no version '7' loaded; there is 1"):
+        service.models.resolve("blocks", "7")
+    assert service.models.resolve().model == ModelVersion("blocks", "1")
+
+
+async def test_a_default_model_that_is_missing_stops_the_start(make_service: MakeService, tmp_path: Path):
+    with pytest.raises(RepositoryError, match=r"no model 'blocks' in .*; there is none at all"):
+        await make_service(model_repository=tmp_path)
+
+
+async def test_a_default_model_that_is_damaged_stops_the_start(
+    make_service: MakeService, tmp_path: Path, write_blocks: Write
+):
+    write_blocks(tmp_path)
+    damage(tmp_path, "blocks")
+    with pytest.raises(RepositoryError, match="does not compile"):
+        await make_service(model_repository=tmp_path)
+
+
+@pytest.mark.parametrize("how", ["graph", "spec", "absent"])
+async def test_another_model_that_is_damaged_says_so_and_harms_no_other(
+    make_service: MakeService, tmp_path: Path, write_blocks: Write, how: str
+):
+    write_blocks(tmp_path)
+    write_blocks(tmp_path, "second")
+    path = tmp_path / "second/spec.json"
+    if how == "graph":
+        damage(tmp_path, "second")
+    elif how == "spec":
+        path.write_text("{")
+    else:
+        (tmp_path / "second/1/model.onnx").unlink()
+    service = await make_service(model_repository=tmp_path, **OFTEN)
+    assert service.reasons() == {}
+    assert service.models.resolve().spec.name == "blocks"
+    with pytest.raises(ModelNotReady, match="second"):
+        service.models.resolve("second")
+    assert list(service.models.broken) == ([] if how == "graph" else ["second"])
+
+
+@pytest.mark.parametrize("how", ["graph", "spec"])
+async def test_a_damaged_model_that_was_put_right_can_be_loaded(
+    make_service: MakeService, tmp_path: Path, write_blocks: Write, write_dimmed: Write, how: str
+):
+    write_blocks(tmp_path)
+    write_blocks(tmp_path, "second")
+    damage(tmp_path, "second") if how == "graph" else (tmp_path / "second/spec.json").write_text("{")
+    service = await make_service(model_repository=tmp_path)
+    with pytest.raises(ModelConflict, match="second"):
+        await service.models.load("second", None)
+    for file in (tmp_path / "second/1").iterdir():
+        file.unlink()
+    (tmp_path / "second/1").rmdir()
+    write_dimmed(tmp_path, "second", "1")
+    assert (await service.models.load("second", None)).ready
+    assert service.models.broken == {}
+    assert service.models.resolve("second").spec.known_images[0].candidates.scores[0] < 0.6
+
+
+async def test_a_model_without_a_file_harms_only_those_who_ask_for_it(
+    make_service: MakeService, tmp_path: Path, write_blocks: Write
+):
+    """A file that is there and cannot be read, whoever asks."""
+    write_blocks(tmp_path)
+    write_blocks(tmp_path, "second")
+    (tmp_path / "second/1/model.onnx").unlink()
+    (tmp_path / "second/1/model.onnx").symlink_to("/proc/self/mem")
+    service = await make_service(model_repository=tmp_path)
+    assert service.reasons() == {}
+    assert "cannot be read" in service.models.broken["second"]
+
+
+async def test_a_version_is_loaded_beside_the_current_one_while_requests_run(
+    make_service: MakeService, two_versions: Path, asked
+):
+    service = await make_service(model_repository=two_versions)
+    assert service.models.available("blocks") == ("1", "2")
+    async with asked(service) as answers:
+        model = await service.models.load("blocks", "2")
+        await asyncio.sleep(0.05)
+    assert (model.ready, service.models.is_current(model.key)) == (True, False)
+    assert answers == {("1", 1.0)}
+    assert [str(model.key) for model in service.models] == ["blocks/1", "blocks/2"]
+    assert service.models.resolve("blocks", "2").spec.version == "2"
+
+
+async def test_promoting_and_unloading_drop_no_request_and_mix_no_answers_up(
+    make_service: MakeService, two_versions: Path, asked, until: Until
+):
+    service = await make_service(model_repository=two_versions)
+    async with asked(service) as answers:
+        for old, new in (("1", "2"), ("2", "1"), ("1", "2")):
+            await service.models.promote("blocks", new)
+            await service.models.unload("blocks", old)
+            answers.clear()
+            await until(lambda new=new: any(version == new for version, _ in answers))
+    assert answers == {("2", 0.5)}
+    with pytest.raises(UnknownModel, match="no version '1' loaded; there is 2"):
+        service.models.resolve("blocks", "1")
+    assert await service.engine.loaded() == {ModelVersion("blocks", "2"): service.models.resolve().passport}
+
+
+async def test_each_answer_is_that_of_the_version_that_was_asked_for(
+    make_service: MakeService, two_versions: Path, asked, until: Until
+):
+    service = await make_service(model_repository=two_versions)
+    async with asked(service) as answers:
+        await until(lambda: ("1", 1.0) in answers)
+        await service.models.promote("blocks", "2")
+        await until(lambda: ("2", 0.5) in answers)
+    assert answers == {("1", 1.0), ("2", 0.5)}
+
+
+async def test_the_current_version_is_not_unloaded(make_service: MakeService, two_versions: Path):
+    service = await make_service(model_repository=two_versions)
+    for _ in range(2):
+        with pytest.raises(ModelConflict, match="blocks/1 is the current version; promote another one first"):
+            await service.models.unload("blocks", "1")
+        await service.models.load("blocks", "2")
+    with pytest.raises(UnknownModel):
+        await service.models.unload("blocks", "3")
+    await service.models.unload("blocks", "2")
+    assert service.models.resolve().spec.version == "1"
+
+
+async def test_the_last_version_of_another_model_may_go(
+    make_service: MakeService, tmp_path: Path, write_blocks: Write, sample
+):
+    write_blocks(tmp_path)
+    write_blocks(tmp_path, "second")
+    service = await make_service(model_repository=tmp_path)
+    await service.models.unload("second", "1")
+    with pytest.raises(UnknownModel, match="no model 'second'; there is blocks"):
+        service.models.resolve("second")
+    assert sample(service, "model_ready", model="second", version="1") == 0
+    await service.models.load("second", "1")
+    assert service.models.resolve("second").spec.version == "1"
+
+
+async def test_an_unload_waits_for_those_who_use_the_version(
+    make_service: MakeService, engine_with_switch, two_versions: Path, detect, png: bytes, until: Until
+):
+    service = await make_service(engine_with_switch, model_repository=two_versions)
+    served = (await service.models.load("blocks", "2")).served
+    engine_with_switch.gate.clear()
+    before = engine_with_switch.batches
+    using = asyncio.ensure_future(detect(service, png, served=served))
+    await until(lambda: engine_with_switch.batches > before)
+    unloading = asyncio.ensure_future(service.models.unload("blocks", "2"))
+    await asyncio.sleep(0.02)
+    assert not unloading.done()
+    assert served.model in await service.engine.loaded()
+    engine_with_switch.gate.set()
+    assert float((await using).detections.scores[0]) == 0.5
+    await unloading
+    assert served.model not in await service.engine.loaded()
+
+
+async def test_a_promotion_is_written_down_and_outlives_a_restart(make_service: MakeService, two_versions: Path):
+    service = await make_service(model_repository=two_versions)
+    await service.models.promote("blocks", "2")
+    assert ModelSpec.from_json((two_versions / "blocks/spec.json").read_text()).version == "2"
+    assert sorted(path.name for path in (two_versions / "blocks").iterdir()) == ["1", "2", "spec.json"]
+    again = await make_service(model_repository=two_versions)
+    assert again.models.resolve().spec.version == "2"
+
+
+async def test_others_on_the_same_folder_follow_a_promotion(
+    make_service: MakeService, two_versions: Path, asked, until: Until
+):
+    one, other = [await make_service(model_repository=two_versions, **OFTEN) for _ in range(2)]
+    for service in (one, other):
+        await service.models.load("blocks", "2")
+    async with asked(other) as answers:
+        await one.models.promote("blocks", "2")
+        await until(lambda: other.models.resolve().spec.version == "2")
+        await one.models.promote("blocks", "1")
+        await until(lambda: other.models.resolve().spec.version == "1")
+    assert answers <= {("1", 1.0), ("2", 0.5)}
+
+
+async def test_an_export_alone_does_not_go_live(make_service: MakeService, tmp_path: Path, write_blocks: Write,
+                                                write_dimmed: Write, asked):  # fmt: skip
+    write_blocks(tmp_path)
+    service = await make_service(model_repository=tmp_path, **OFTEN)
+    async with asked(service) as answers:
+        write_dimmed(tmp_path)
+        await asyncio.sleep(0.3)
+        await service.models.load("blocks", "2")
+        await asyncio.sleep(0.3)
+    assert answers == {("1", 1.0)}
+    await service.models.promote("blocks", "2")
+    assert service.models.resolve().spec.version == "2"
+
+
+async def test_what_others_load_and_unload_in_a_shared_engine_is_taken_over(
+    make_service: MakeService, engine_with_switch, two_versions: Path, until: Until, sample
+):
+    one, other = [await make_service(engine_with_switch, model_repository=two_versions, **OFTEN) for _ in range(2)]
+    await one.models.load("blocks", "2")
+    await until(lambda: [model.key.version for model in other.models if model.ready] == ["1", "2"])
+    assert other.models.resolve("blocks", "2").passport.max_batch_size == 1
+    await one.models.promote("blocks", "2")
+    await until(lambda: other.models.resolve().spec.version == "2")
+    await one.models.unload("blocks", "1")
+    await until(lambda: [model.key.version for model in other.models] == ["2"])
+    assert sample(other, "model_ready", model="blocks", version="1") == 0
+    assert sample(other, "model_ready", model="blocks", version="2") == 1
+
+
+async def test_a_model_that_others_load_begins_with_the_version_that_is_current(
+    make_service: MakeService,
+    engine_with_switch,
+    tmp_path: Path,
+    write_blocks: Write,
+    write_dimmed: Write,
+    until: Until,
+):
+    write_blocks(tmp_path)
+    service = await make_service(engine_with_switch, model_repository=tmp_path, **OFTEN)
+    for version in ("1", "2", "3", "5", "4"):
+        write_blocks(tmp_path, "second", version)
+    other = await make_service(engine_with_switch, model_repository=tmp_path)
+    for version in ("1", "2", "3", "5"):
+        await other.models.load("second", version)
+    await until(lambda: len(list(service.models)) == 6)
+    await until(lambda: service.models.find("second").key.version == "4")
+
+
+async def test_a_repository_that_cannot_be_written_keeps_its_current_version(
+    make_service: MakeService, two_versions: Path
+):
+    service = await make_service(model_repository=two_versions)
+    # In the way of the file that would be renamed: a read-only folder would not stop root.
+    (two_versions / f"blocks/.spec.json.{os.getpid()}").mkdir()
+    with pytest.raises(ModelConflict, match=r"spec\.json cannot be written"):
+        await service.models.promote("blocks", "2")
+    assert service.models.resolve().spec.version == "1"
+    assert service.models.resolve("blocks", "2").spec.version == "2"
+
+
+async def test_a_blind_version_is_not_promoted(make_service: MakeService, two_versions: Path):
+    blind(two_versions, "blocks", "2")
+    (two_versions / "blocks/spec.json").write_text((two_versions / "blocks/1/spec.json").read_text())
+    service = await make_service(model_repository=two_versions)
+    with pytest.raises(ModelConflict, match="blocks/2 is not ready and was not promoted: known image"):
+        await service.models.promote("blocks", "2")
+    assert service.models.resolve().spec.version == "1"
+    assert service.reasons() == {}
+
+
+@pytest.mark.parametrize("ask", ["load", "promote"])
+async def test_what_is_not_in_the_repository_cannot_be_loaded(service: Service, ask: str):
+    with pytest.raises(UnknownModel, match="no model 'cars' in the repository; there is blocks"):
+        await getattr(service.models, ask)("cars", "1")
+    for version in ("7", "../1", ""):
+        with pytest.raises(ModelConflict, match="has no version"):
+            await getattr(service.models, ask)("blocks", version)
+
+
+async def test_a_model_that_went_blind_is_not_ready(
+    make_service: MakeService, tmp_path: Path, write_blocks: Write, sample
+):
+    write_blocks(tmp_path)
+    blind(tmp_path, "blocks")
+    service = await make_service(model_repository=tmp_path)
+    assert "known image 128x128: candidate 0" in service.reasons()["blocks"]
+    with pytest.raises(ModelNotReady, match="known image"):
+        service.models.resolve("blocks")
+    assert sample(service, "model_ready", model="blocks", version="1") == 0
+
+
+async def test_readiness_counts_the_default_model_only(make_service: MakeService, tmp_path: Path, write_blocks: Write):
+    write_blocks(tmp_path)
+    write_blocks(tmp_path, "second")
+    blind(tmp_path, "second")
+    service = await make_service(model_repository=tmp_path)
+    assert service.reasons() == {}
+    with pytest.raises(ModelNotReady, match="model second/1 is not ready: known image"):
+        service.models.resolve("second")
+
+
+async def test_an_engine_that_fails_shows_and_recovers(make_service: MakeService, engine_with_switch):
+    service = await make_service(engine_with_switch)
+    await service.models.aclose()
+    for error, ready in ((None, True), (EngineFailed("down"), False), (Overloaded("busy"), False), (None, True),
+                         (Overloaded("busy"), True)):  # fmt: skip
+        engine_with_switch.error = error
+        await service.models.check()
+        assert all(model.ready == ready for model in service.models), error
+
+
+async def test_the_timer_finds_an_engine_that_fails_and_one_that_is_right_again(
+    make_service: MakeService, engine_with_switch, until: Until, sample
+):
+    service = await make_service(engine_with_switch, **OFTEN)
+    engine_with_switch.error = EngineFailed("down")
+    await until(lambda: service.reasons() == {"blocks": "down"})
+    assert sample(service, "model_ready", model="blocks", version="1") == 0
+    engine_with_switch.error = None
+    await until(lambda: service.reasons() == {})
+    assert sample(service, "model_ready", model="blocks", version="1") == 1
+
+
+async def test_a_request_that_fails_has_its_model_looked_at_at_once(
+    make_service: MakeService, engine_with_switch, detect, png: bytes, until: Until
+):
+    service = await make_service(engine_with_switch, known_image_interval_s=3600)
+    engine_with_switch.error = EngineFailed("down")
+    with pytest.raises(EngineFailed):
+        await detect(service, png)
+    await until(lambda: service.reasons() == {"blocks": "down"})
+    with pytest.raises(ModelNotReady, match="model blocks/1 is not ready: down"):
+        await detect(service, png)
+    engine_with_switch.error = None
+    await until(lambda: service.reasons() == {})
+    assert len((await detect(service, png)).detections) == 2
+
+
+async def test_one_bad_batch_does_not_end_the_service(
+    make_service: MakeService, engine_with_switch, detect, png: bytes, until: Until
+):
+    service = await make_service(engine_with_switch, known_image_interval_s=3600)
+    engine_with_switch.error, before = EngineFailed("a hiccup"), engine_with_switch.batches
+    with pytest.raises(EngineFailed):
+        await detect(service, png)
+    engine_with_switch.error = None
+    await until(lambda: engine_with_switch.batches >= before + 3)
+    assert service.reasons() == {}
+
+
+class LateEngine(EmbeddedEngine):
+    """The real engine, which cannot be reached until `up`."""
+
+    up = False
+
+    async def load(self, stored) -> Passport:
+        if not self.up:
+            raise EngineDown("no engine can be reached")
+        return await super().load(stored)
+
+    async def loaded(self) -> Mapping[ModelVersion, Passport]:
+        if not self.up:
+            raise EngineDown("no engine can be reached")
+        return await super().loaded()
+
+
+async def test_an_engine_that_is_away_at_the_start_is_waited_for(
+    make_service: MakeService, make_settings: Callable[..., Settings], until: Until
+):
+    engine = LateEngine(EmbeddedOptions(precision="f32", cache_dir=make_settings().openvino_cache_dir))
+    service = await make_service(engine, **OFTEN)
+    assert service.reasons() == {"blocks": "no engine can be reached"}
+    with pytest.raises(EngineFailed, match="blocks/1 cannot be loaded: no engine"):
+        await service.models.load("blocks", "1")
+    engine.up = True
+    await until(lambda: service.reasons() == {})
+
+
+async def test_a_timer_that_was_stopped_shows(make_service: MakeService):
+    service = await make_service()
+    assert service.reasons() == {}
+    await service.models.aclose()
+    assert service.reasons() == {"known images": "their timer has stopped"}
+
+
+async def test_a_timer_that_died_of_a_bug_shows_and_says_of_which(
+    make_service: MakeService, engine_with_switch, until: Until, caplog: pytest.LogCaptureFixture
+):
+    service = await make_service(engine_with_switch, **OFTEN)
+    engine_with_switch.error = RuntimeError("a bug of ours")
+    await until(lambda: "known images" in service.reasons())
+    await asyncio.sleep(0)
+    assert "the timer of the known images has stopped" in caplog.text
+    assert "a bug of ours" in caplog.text
