@@ -202,8 +202,8 @@ def _system_has_libpython() -> bool:
     return True
 
 
-def main() -> int:
-    """Run a server in the foreground until it is interrupted."""
+def main() -> None:
+    """Become a server in the foreground: signals reach it itself."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("repository", type=Path, help="written by cpu_repository.py")
     parser.add_argument("--load", action="append", default=[], metavar="NAME", help="model to load at the start")
@@ -212,19 +212,12 @@ def main() -> int:
     parser.add_argument("--metrics-port", type=int, default=8003)
     arguments = parser.parse_args()
     ports = Ports(arguments.grpc_port, arguments.http_port, arguments.metrics_port)
-    server = TritonServer(arguments.repository, load=arguments.load, ports=ports, log=Path("/dev/stderr"))
     try:
-        server.start()
-        server.wait_ready()
-        os.waitpid(server.pid, 0)
+        command = TritonServer(arguments.repository, load=arguments.load, ports=ports).command(server_folder())
     except ServerError as error:
         parser.error(str(error))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.stop()
-    return 0
+    os.execve(command[0], command, environment())  # noqa: S606 - our own server
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

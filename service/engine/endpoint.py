@@ -83,6 +83,7 @@ class Endpoint:
         self.suspicion = asyncio.Event()
         self.wanted: dict[ModelVersion, model_config_pb2.ModelConfig] = {}
         self._ready: dict[ModelVersion, model_config_pb2.ModelConfig] = {}
+        self._seen: set[ModelVersion] = set()
         self._loading: set[ModelVersion] = set()
         self._dead: dict[ModelVersion, float] = {}
         self._loaded_at: dict[ModelVersion, float] = {}
@@ -153,16 +154,8 @@ class Endpoint:
                     timeout=int(left * 1e6),
                     client_timeout=left,
                 )
-        except ModelDead:
-            # What was asked before the model was reloaded says nothing of the new process.
-            if started > self._loaded_at.get(batch.model, 0.0):
-                self._dead[batch.model] = time.monotonic() + DEAD_S
-            raise
-        except ModelAbsent:
-            self._ready.pop(batch.model, None)
-            raise
-        except RegionUnknown:
-            self._regions.clear()
+        except (EngineFailed, DeadlineExceeded) as exc:
+            self._note(exc, batch.model, started)
             raise
         finally:
             self.in_flight -= 1
@@ -184,17 +177,40 @@ class Endpoint:
             with suppress(ModelAbsent), self._asking(f"the configuration of {model}"):
                 answer = await self._client.get_model_config(*model, client_timeout=ASK_S)
                 self.wanted[model] = self._ready[model] = answer.config
+                self._seen.add(model)
 
     async def probe(self) -> None:
-        """Asks whether it is alive, and notes it; if it was away, also what it has ready. Raises nothing."""
+        """Asks whether it is alive and still has what it had, and notes it. Raises nothing."""
         try:
             with self._asking("a probe"):
                 alive = await self._client.is_server_live(client_timeout=ASK_S)
             if alive and not self._up:
                 await self._meet()
+            elif alive:
+                await self._check()
         except EngineFailed:
             alive = False
         self._mark(up=alive)
+
+    def _note(self, error: Exception, model: ModelVersion, started: float) -> None:
+        self.suspicion.set()
+        if isinstance(error, ModelAbsent):
+            self._ready.pop(model, None)
+        elif isinstance(error, RegionUnknown):
+            self._regions.clear()
+        # What was asked before the model was reloaded says nothing of the new process.
+        elif isinstance(error, ModelDead) and started > self._loaded_at.get(model, 0.0):
+            self._dead[model] = time.monotonic() + DEAD_S
+
+    async def _check(self) -> None:
+        """It may have been started anew between two looks, or another gateway may have loaded or unloaded something."""
+        for model in list(self._seen):
+            ready = False
+            with suppress(ModelAbsent), self._asking(f"whether {model} is ready"):
+                ready = await self._client.is_model_ready(*model, client_timeout=ASK_S)
+            if ready != (model in self._ready):
+                await self.look()
+                break
 
     async def _meet(self) -> None:
         """It may be another process than the one that was known."""
@@ -238,6 +254,7 @@ class Endpoint:
             self._ready.pop(model, None)
             self._dead.pop(model, None)
             self.wanted.pop(model, None)
+            self._seen.discard(model)
 
     async def reload(self, model: ModelVersion) -> None:
         """Brings back a version that is lost or dead. Raises what load and unload do; it stays wanted then."""
@@ -306,13 +323,11 @@ class Endpoint:
         except InferenceServerException as exc:
             status, text = str(exc.status()).removeprefix("StatusCode."), str(exc.message())
             error = _meaning(status, text)
-            if type(error) is EngineFailed or isinstance(error, ModelDead | ModelAbsent):
+            if type(error) is EngineFailed or isinstance(error, ModelDead):
                 # Said here, because those who wait are told nothing internal.
                 logger.error("%s: %s failed: %s %s", self.url, doing, status, text.partition("\n")[0])
             if isinstance(error, EngineDown):
                 self._mark(up=False)
-            if not isinstance(error, Overloaded):
-                self.suspicion.set()
             raise error from exc
 
     def _mark(self, *, up: bool) -> None:

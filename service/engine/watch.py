@@ -107,7 +107,7 @@ class Watch:
     async def _look(self) -> None:
         endpoint = self.endpoint
         await endpoint.probe()
-        if endpoint.up and endpoint.lost:
+        if endpoint.up and (endpoint.lost or endpoint.loading):
             with contextlib.suppress(EngineFailed):
                 await endpoint.look()
         if endpoint.up and (endpoint.lost or endpoint.dead) and (self._reload is None or self._reload.done()):

@@ -1,4 +1,4 @@
-"""A real tritonserver with the block finder in two versions, and a model that misbehaves as its image says."""
+"""A real tritonserver with the block finder, and with models that do as their image says."""
 
 import asyncio
 import importlib.util
@@ -52,18 +52,22 @@ def deploy_script() -> Callable[[str], ModuleType]:
 def triton_repository(
     tmp_path_factory: pytest.TempPathFactory, write_blocks: Callable[..., ModelSpec]
 ) -> Callable[[], Path]:
-    """Writes a repository for both engines: blocks 1 and 2, and odd 1, which does as its first pixel says."""
+    """Writes a repository for both engines: blocks 1, and odd_model.py as odd 1 and as plain 1 and 2.
+
+    odd has a short queue; plain is there to be loaded and killed, since without OpenVINO it starts in no time.
+    """
 
     def write() -> Path:
         source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("triton")
-        for name, version in (("blocks", "1"), ("blocks", "2"), ("odd", "1")):
+        for name, version in (("blocks", "1"), ("odd", "1"), ("plain", "1"), ("plain", "2")):
             spec = write_blocks(source, name, version)
             (source / name / "config.pbtxt").write_text(triton_config(spec))
         scripts = load_script("cpu_repository")
         scripts.convert(source, target, scripts.Choice("f32", instances=1, streams=1))
         odd = target / "odd" / "config.pbtxt"
         odd.write_text(odd.read_text().replace("dynamic_batching {", f"dynamic_batching {{ {QUEUE_POLICY}"))
-        shutil.copyfile(Path(__file__).with_name("odd_model.py"), target / "odd" / "1" / "model.py")
+        for model in ("odd/1", "plain/1", "plain/2"):
+            shutil.copyfile(Path(__file__).with_name("odd_model.py"), target / model / "model.py")
         return target
 
     return write

@@ -70,6 +70,23 @@ async def test_a_server_that_forgot_the_memory_is_told_again(engines: list[Trito
     assert set(known.regions) == regions()
 
 
+async def test_memory_that_the_server_cannot_reach_is_done_without(
+    engines: list[TritonEngine], server: Any, caplog: pytest.LogCaptureFixture
+):
+    image = generate_image(1, SHAPE)
+    await engines[0].infer(TARGET, [image], deadline=soon())
+    (region,) = (Path("/dev/shm", name) for name in regions())
+    hidden = region.rename(region.with_name(f"hidden-{region.name}"))
+    try:
+        async with aio.InferenceServerClient(server.url) as client:
+            await client.unregister_system_shared_memory(client_timeout=1)
+        for _ in range(2):
+            assert len(await engines[0].infer(TARGET, [image], deadline=soon())) == 1
+    finally:
+        hidden.rename(region)
+    assert caplog.text.count("cannot reach our shared memory") == 1
+
+
 async def test_nothing_is_left_behind(make_engine: Callable[..., Any], server: Any, repository: Path):
     engine = await make_engine(server.url, shared_memory="auto")
     await engine.load(open_model(repository, "blocks", "1"))

@@ -139,7 +139,7 @@ async def test_a_failing_model_tells_the_log_and_not_the_client(engine: TritonEn
 
 
 async def test_a_model_that_is_not_loaded_fails_at_once(engine: TritonEngine):
-    for model in (ModelVersion("blocks", "2"), ModelVersion("nothing", "1")):
+    for model in (ModelVersion("plain", "2"), ModelVersion("nothing", "1")):
         with pytest.raises(EngineFailed, match="not ready"):
             await engine.infer(Target(model, SHAPE), [told()], deadline=soon())
 

@@ -19,14 +19,14 @@ from service.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
-BLOCKS = ModelVersion("blocks", "1")
+MODEL = ModelVersion("plain", "1")
 SHAPE = (64, 128)
 IMAGE = np.zeros((*SHAPE, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def stored(repository: Path) -> StoredModel:
-    return open_model(repository, "blocks", "1")
+    return open_model(repository, "plain", "1")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def servers(triton_server: Callable[..., Any], repository: Path) -> list[Any]:
 
 
 async def infer(engine: TritonEngine, seconds: float = 10.0) -> None:
-    await engine.infer(Target(BLOCKS, SHAPE), [IMAGE], deadline=time.monotonic() + seconds)
+    await engine.infer(Target(MODEL, SHAPE), [IMAGE], deadline=time.monotonic() + seconds)
 
 
 async def infer_again(engine: TritonEngine, within_s: float = 20.0) -> None:
@@ -55,7 +55,7 @@ def up(metrics: Metrics, server: Any) -> float | None:
 
 
 def reloads(metrics: Metrics) -> float | None:
-    return metrics.registry.get_sample_value("yolov7_model_reloads_total", {"model": "blocks"})
+    return metrics.registry.get_sample_value("yolov7_model_reloads_total", {"model": "plain"})
 
 
 async def test_a_killed_server_costs_nothing_where_another_is_up(
@@ -94,6 +94,27 @@ async def test_a_server_that_comes_back_has_its_model_again(
     assert (reloads(metrics), up(metrics, servers[0])) == (1.0, 1.0)
 
 
+async def test_a_reload_that_fails_is_tried_again(
+    make_engine: Callable[..., Any],
+    triton_server: Callable[..., Any],
+    triton_repository: Callable[[], Path],
+    until: Any,
+    caplog: pytest.LogCaptureFixture,
+):
+    root = triton_repository()
+    stored, server = open_model(root, "plain", "1"), triton_server(root)
+    engine = await make_engine(server.url)
+    await engine.load(stored)
+    server.kill()
+    script = stored.onnx.with_name("model.py")
+    good = script.read_text()
+    script.write_text("raise RuntimeError")
+    server.start()
+    await until(lambda: "cannot be reloaded" in caplog.text)
+    script.write_text(good)
+    await infer_again(engine)
+
+
 async def test_a_model_whose_process_died_is_reloaded_by_the_one_with_the_lease(
     make_engine: Callable[..., Any], servers: list[Any], stored: StoredModel, metrics: Metrics
 ):
@@ -110,7 +131,7 @@ async def test_a_model_whose_process_died_is_reloaded_by_the_one_with_the_lease(
         os.kill(pid, signal.SIGKILL)
     await asyncio.gather(*(infer_again(engine) for engine in engines))
     assert reloads(metrics) == 1.0
-    assert set(asked) == {f"load {servers[1].url} blocks/1"}
+    assert set(asked) == {f"load {servers[1].url} plain/1"}
 
 
 async def test_a_dead_model_fails_at_once_while_nobody_may_reload_it(
@@ -127,7 +148,7 @@ async def test_a_dead_model_fails_at_once_while_nobody_may_reload_it(
         await infer(engine)
     with pytest.raises(EngineFailed, match="not ready"):
         await infer(engine)
-    await engine.unload(BLOCKS)
+    await engine.unload(MODEL)
 
 
 async def test_a_hanging_server_costs_deadlines_and_is_noticed(
