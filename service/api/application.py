@@ -40,10 +40,10 @@ class Routes:
     admin: AdminRoutes
 
 
-def build_api(routes: Routes, metrics: Metrics, *, version: str) -> FastAPI:
+def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Callable[[], bool]) -> FastAPI:
     """The ASGI application."""
     api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION)
-    api.add_middleware(ExchangeMiddleware, metrics=metrics)
+    api.add_middleware(ExchangeMiddleware, metrics=metrics, draining=draining)
     for kind in (ServiceError, ImageError):
         api.add_exception_handler(kind, _answer_error)
     api.add_exception_handler(HTTPException, _answer_http_exception)

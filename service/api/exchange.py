@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -64,11 +65,15 @@ class Exchange:
 
 
 class ExchangeMiddleware:
-    """Gives each HTTP request its Exchange, and its answer the headers, the count and the log line."""
+    """Gives each HTTP request its Exchange, and its answer the headers, the count and the log line.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    While `draining`, each answer is the last one of its connection, so that none is cut off when the door closes.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
         self._app = app
         self._metrics = metrics
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -86,6 +91,8 @@ class ExchangeMiddleware:
                     "Server-Timing": exchange.server_timing(),
                     **exchange.headers,
                 }
+                if self._draining():
+                    own["Connection"] = "close"
                 message["headers"] = [
                     *message["headers"],
                     *((name.lower().encode(), value.encode("latin-1")) for name, value in own.items()),

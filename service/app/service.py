@@ -163,7 +163,7 @@ def build_application(service: Service) -> FastAPI:
         status=StatusRoutes(service.models, service.metrics, service.reasons),
         admin=AdminRoutes(service.models, door),
     )
-    api = build_api(routes, service.metrics, version=VERSION)
+    api = build_api(routes, service.metrics, version=VERSION, draining=lambda: service.draining)
     if service.tracer is not None:
         api.add_middleware(TraceMiddleware, tracer=service.tracer)
     return api

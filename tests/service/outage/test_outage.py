@@ -1,0 +1,107 @@
+"""Everything that a gateway leans on is killed under load, and comes back; nobody is left without an answer."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Start = Callable[..., Any]
+
+
+def run_for(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.fixture
+def triton(triton_repository: Callable[[], Path], triton_server: Start) -> Any:
+    return triton_server(triton_repository())
+
+
+def triton_flags(triton: Any, **more: object) -> dict[str, object]:
+    precision = {"triton_precision": "f32", "cache_memory_bytes": 0}
+    return {"engine": "triton", "triton_urls": triton.url, "model_repository": triton.repository, **precision, **more}
+
+
+def test_redis_is_killed_paused_and_comes_back(gateway: Start, redis_server: Start, blocks_repository: Path, png: bytes):
+    redis = redis_server()
+    secrets = {"redis_url": redis.url, "cache_secret": "hush", "rate": "100000/second", "cache_memory_bytes": 0}
+    served = gateway(model_repository=blocks_repository, precision="f32", **secrets)
+    with served.load(png) as record:
+        for change in (redis.kill, redis.start, redis.pause, redis.resume):
+            run_for(0.7)
+            change()
+            assert served.ready()
+        run_for(0.7)
+    record.check(200)
+    assert served.ready()
+
+
+def test_tritonserver_is_killed_and_comes_back(gateway: Start, triton: Any, png: bytes):
+    served = gateway(**triton_flags(triton))
+    with served.load(png) as record:
+        run_for(1.0)
+        before = record.count(200)
+        triton.kill()
+        served.await_ready(False)
+        run_for(0.5)
+        triton.start()
+        triton.wait_ready()
+        served.await_ready()
+        during = record.count(200)
+        run_for(1.0)
+    record.check(200, 503, 504)
+    assert before > 0
+    assert record.count(503) > 0
+    assert record.count(200) > during
+
+
+def test_a_stub_is_killed_and_the_gateway_that_holds_the_lease_reloads_it(
+    gateway: Start, triton: Any, redis_server: Start, png: bytes
+):
+    shared = {"redis_url": redis_server().url, "cache_secret": "hush"}
+    both = [gateway(**triton_flags(triton, **shared)) for _ in range(2)]
+    with both[0].load(png, clients=2) as record, both[1].load(png, clients=2) as other:
+        run_for(1.0)
+        os.kill(triton.stubs()[0], signal.SIGKILL)
+        for served in both:
+            served.await_ready(False)
+        for served in both:
+            served.await_ready()
+        counts = record.count(200), other.count(200)
+        run_for(1.0)
+    for found, count in zip((record, other), counts, strict=True):
+        found.check(200, 503, 504)
+        assert found.count(200) > count
+    reloads = [served.log.read_text().count("is back") for served in both]
+    assert sum(reloads) == 1, reloads
+
+
+def test_a_tritonserver_that_hangs_costs_deadlines_and_no_more(gateway: Start, triton: Any, png: bytes):
+    served = gateway(**triton_flags(triton))
+    with served.load(png) as record:
+        run_for(0.7)
+        triton.send_signal(signal.SIGSTOP)
+        served.await_ready(False)
+        triton.send_signal(signal.SIGCONT)
+        served.await_ready()
+        count = record.count(200)
+        run_for(0.7)
+    record.check(200, 503, 504)
+    assert record.count(200) > count
+
+
+def test_sigterm_under_load_answers_all_that_was_accepted(gateway: Start, triton: Any, png: bytes):
+    served = gateway(**triton_flags(triton), workers=2)
+    with served.load(png) as record:
+        run_for(1.0)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(30) == 0
+    # The door is closed between requests: clients that ask again find nobody, those that had asked were answered.
+    assert record.statuses() <= {200, 503}
+    assert record.count(200) > 0
+    assert all("refused" in text or "RemoteDisconnected" in text or "reset" in text for text in record.wrong), record.wrong
+    assert served.log.read_text().count("closed") == 2
