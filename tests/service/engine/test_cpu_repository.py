@@ -14,13 +14,11 @@ from service.engine.protocol import ModelVersion, Target
 from service.engine.repository import open_model
 from service.vision.spec import generate_image
 
-SHIPPED = Path(__file__).resolve().parents[3] / "model_repository"
-
 
 @pytest.fixture(scope="module")
-def converted(deploy_script: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted(deploy_script: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     target = tmp_path_factory.mktemp("cpu")
-    assert deploy_script("cpu_repository").main([str(SHIPPED), str(target), "--precision", "f32"]) == 0
+    assert deploy_script("cpu_repository").main([str(repository), str(target), "--precision", "f32"]) == 0
     return target
 
 
@@ -28,8 +26,8 @@ def read(path: Path) -> model_config_pb2.ModelConfig:
     return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
 
 
-def test_tensors_and_warm_up_stay_and_the_backend_changes(converted: Path):
-    before, after = (read(root / "vehicles" / "config.pbtxt") for root in (SHIPPED, converted))
+def test_tensors_and_warm_up_stay_and_the_backend_changes(repository: Path, converted: Path):
+    before, after = (read(root / "vehicles" / "config.pbtxt") for root in (repository, converted))
     for kept in ("input", "output", "max_batch_size", "model_warmup"):
         assert getattr(before, kept) == getattr(after, kept)
     assert after.backend == "python"
@@ -37,16 +35,16 @@ def test_tensors_and_warm_up_stay_and_the_backend_changes(converted: Path):
     assert not after.dynamic_batching.HasField("default_queue_policy")
 
 
-def test_the_embedded_engine_reads_the_same_folder(converted: Path):
+def test_the_embedded_engine_reads_the_same_folder(repository: Path, converted: Path):
     for version in (None, "1"):
         assert open_model(converted, "vehicles", version).spec.to_json() == (
-            open_model(SHIPPED, "vehicles", version).spec.to_json()
+            open_model(repository, "vehicles", version).spec.to_json()
         )
 
 
-def test_a_second_run_replaces_the_first(deploy_script: Callable[[str], Any], converted: Path):
+def test_a_second_run_replaces_the_first(deploy_script: Callable[[str], Any], repository: Path, converted: Path):
     script = deploy_script("cpu_repository")
-    assert script.convert(SHIPPED, converted, script.Choice("f32", instances=1, streams=2)) == ["vehicles"]
+    assert script.convert(repository, converted, script.Choice("f32", instances=1, streams=2)) == ["vehicles"]
     assert read(converted / "vehicles" / "config.pbtxt").instance_group[0].count == 1
 
 

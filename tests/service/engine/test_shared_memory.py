@@ -24,11 +24,11 @@ TARGET = Target(ModelVersion("blocks", "1"), SHAPE)
 
 
 @pytest.fixture
-async def engines(make_engine: Callable[..., Any], server: Any, repository: Path) -> list[TritonEngine]:
+async def engines(make_engine: Callable[..., Any], server: Any, triton_root: Path) -> list[TritonEngine]:
     """One with shared memory, and one without."""
     made = [await make_engine(server.url, shared_memory=choice, parallelism=3) for choice in ("on", "off")]
     for engine in made:
-        await engine.load(open_model(repository, "blocks", "1"))
+        await engine.load(open_model(triton_root, "blocks", "1"))
     return made
 
 
@@ -87,9 +87,9 @@ async def test_memory_that_the_server_cannot_reach_is_done_without(
     assert caplog.text.count("cannot reach our shared memory") == 1
 
 
-async def test_nothing_is_left_behind(make_engine: Callable[..., Any], server: Any, repository: Path):
+async def test_nothing_is_left_behind(make_engine: Callable[..., Any], server: Any, triton_root: Path):
     engine = await make_engine(server.url, shared_memory="auto")
-    await engine.load(open_model(repository, "blocks", "1"))
+    await engine.load(open_model(triton_root, "blocks", "1"))
     for count in (1, 8):
         await engine.infer(TARGET, [generate_image(seed, SHAPE) for seed in range(count)], deadline=soon())
     assert regions()

@@ -24,17 +24,17 @@ SHAPE = (128, 128)
 
 
 @pytest.fixture(scope="module")
-def stored(repository: Path) -> StoredModel:
-    return open_model(repository, "blocks", "1")
+def stored(triton_root: Path) -> StoredModel:
+    return open_model(triton_root, "blocks", "1")
 
 
 @pytest.fixture
 async def engine(
-    make_engine: Callable[..., Any], server: Any, stored: StoredModel, repository: Path
+    make_engine: Callable[..., Any], server: Any, stored: StoredModel, triton_root: Path
 ) -> AsyncIterator[TritonEngine]:
     engine = await make_engine(server.url)
     await engine.load(stored)
-    await engine.load(open_model(repository, "odd"))
+    await engine.load(open_model(triton_root, "odd"))
     return engine
 
 

@@ -24,8 +24,8 @@ IMAGE = np.zeros((*SHAPE, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def stored(repository: Path) -> tuple[StoredModel, StoredModel]:
-    return open_model(repository, "plain", "1"), open_model(repository, "plain", "2")
+def stored(triton_root: Path) -> tuple[StoredModel, StoredModel]:
+    return open_model(triton_root, "plain", "1"), open_model(triton_root, "plain", "2")
 
 
 @pytest.fixture

@@ -25,14 +25,14 @@ IMAGE = np.zeros((*SHAPE, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def stored(repository: Path) -> StoredModel:
-    return open_model(repository, "plain", "1")
+def stored(triton_root: Path) -> StoredModel:
+    return open_model(triton_root, "plain", "1")
 
 
 @pytest.fixture(scope="module")
-def servers(triton_server: Callable[..., Any], repository: Path) -> list[Any]:
+def servers(triton_server: Callable[..., Any], triton_root: Path) -> list[Any]:
     """Two, which every test leaves running."""
-    return [triton_server(repository) for _ in range(2)]
+    return [triton_server(triton_root) for _ in range(2)]
 
 
 async def infer(engine: TritonEngine, seconds: float = 10.0) -> None:
