@@ -86,6 +86,11 @@ async def test_work_is_cancelled_when_the_client_leaves():
     await asyncio.wait_for(cancelled.wait(), 1)
 
 
+async def test_what_comes_before_the_end_of_the_connection_is_passed_over():
+    with pytest.raises(ClientLeft):
+        await unless_client_leaves(Sender(b"", LEAVES), asyncio.Event().wait())
+
+
 async def test_work_that_ends_first_is_answered():
     assert await unless_client_leaves(Sender(), asyncio.sleep(0, "done")) == "done"
 

@@ -1,5 +1,6 @@
 """What every answer carries, what every request leaves in the log, and what becomes of a bug."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -83,6 +84,21 @@ async def test_a_bug_is_500_without_internals(
     assert (bug.levelname, bug.exc_info[0], line.error) == ("ERROR", ZeroDivisionError, "internal")
     engine_with_switch.error = None
     assert (await post(client, png)).status_code == 200
+
+
+async def test_a_request_that_is_cut_off_still_gets_an_answer(
+    engine_with_switch: Any, make_client: MakeClient, post: Post, png: bytes, until: Any
+):
+    client = await make_client(engine_with_switch)
+    before = engine_with_switch.batches
+    engine_with_switch.gate.clear()
+    request = asyncio.create_task(post(client, png))
+    await until(lambda: engine_with_switch.batches > before)
+    request.cancel()
+    answer = await request
+    engine_with_switch.gate.set()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:yolov7-service:problem:draining")
+    assert "retry-after" in answer.headers
 
 
 async def test_a_draining_service_ends_its_connections(service: Service, client: httpx.AsyncClient):
