@@ -192,37 +192,6 @@ class Endpoint:
             alive = False
         self._mark(up=alive)
 
-    def _note(self, error: Exception, model: ModelVersion, started: float) -> None:
-        self.suspicion.set()
-        if isinstance(error, ModelAbsent):
-            self._ready.pop(model, None)
-        elif isinstance(error, RegionUnknown):
-            self._regions.clear()
-        # What was asked before the model was reloaded says nothing of the new process.
-        elif isinstance(error, ModelDead) and started > self._loaded_at.get(model, 0.0):
-            self._dead[model] = time.monotonic() + DEAD_S
-
-    async def _check(self) -> None:
-        """It may have been started anew between two looks, or another gateway may have loaded or unloaded something."""
-        for model in list(self._seen):
-            ready = False
-            with suppress(ModelAbsent), self._asking(f"whether {model} is ready"):
-                ready = await self._client.is_model_ready(*model, client_timeout=ASK_S)
-            if ready != (model in self._ready):
-                await self.look()
-                break
-
-    async def _meet(self) -> None:
-        """It may be another process than the one that was known."""
-        self._ready.clear()
-        self._dead.clear()
-        self._regions.clear()
-        with self._asking("the server's version"):
-            server = await self._client.get_server_metadata(client_timeout=ASK_S)
-        self.engine = f"triton {server.version}"
-        await self.look()
-        logger.info("%s answers: %s", self.url, self.engine)
-
     async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
         """Adds a version to those that are ready, which go on; `config` is for a server that has none of them.
 
@@ -247,7 +216,10 @@ class Endpoint:
             config = self._config(model.name)
             rest = self._versions(model.name) - {model.version}
             if model in self._ready and rest and config is not None:
-                await self._load(model.name, rest, config)
+                try:
+                    await self._load(model.name, rest, config)
+                except RepositoryError as exc:
+                    raise EngineFailed(f"the engine cannot unload {model}; its log says why") from exc
             elif model in self._ready:
                 with self._asking(f"unloading {model}"):
                     await self._client.unload_model(model.name, client_timeout=LOAD_S)
@@ -291,6 +263,37 @@ class Endpoint:
             if self._up:
                 with suppress(EngineFailed), self._asking("unregistering shared memory"):
                     await self._client.unregister_system_shared_memory(name, client_timeout=ASK_S)
+
+    def _note(self, error: Exception, model: ModelVersion, started: float) -> None:
+        self.suspicion.set()
+        if isinstance(error, ModelAbsent):
+            self._ready.pop(model, None)
+        elif isinstance(error, RegionUnknown):
+            self._regions.clear()
+        # What was asked before the model was reloaded says nothing of the new process.
+        elif isinstance(error, ModelDead) and started > self._loaded_at.get(model, 0.0):
+            self._dead[model] = time.monotonic() + DEAD_S
+
+    async def _check(self) -> None:
+        """It may have been started anew between two looks, or another gateway may have loaded or unloaded something."""
+        for model in list(self._seen):
+            ready = False
+            with suppress(ModelAbsent), self._asking(f"whether {model} is ready"):
+                ready = await self._client.is_model_ready(*model, client_timeout=ASK_S)
+            if ready != (model in self._ready):
+                await self.look()
+                break
+
+    async def _meet(self) -> None:
+        """It may be another process than the one that was known."""
+        self._ready.clear()
+        self._dead.clear()
+        self._regions.clear()
+        with self._asking("the server's version"):
+            server = await self._client.get_server_metadata(client_timeout=ASK_S)
+        self.engine = f"triton {server.version}"
+        await self.look()
+        logger.info("%s answers: %s", self.url, self.engine)
 
     def _versions(self, name: str) -> set[str]:
         return {version for other, version in self._ready if other == name}
