@@ -4,16 +4,17 @@ The parent listens and serves nothing. Each child accepts from the same socket, 
 series into one folder, from which any of them answers a scrape for all.
 """
 
+import contextlib
 import logging
-import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
 import signal
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
@@ -28,14 +29,19 @@ logger = logging.getLogger(__name__)
 
 Serve = Callable[[Settings, socket.socket | None], None]
 
-# A child that dies sooner than this after its start is started again only after as long a pause.
+# A child that dies sooner than this after its start is started again only when so much has passed.
 RESTART_S = 2.0
 # What children get beyond their own drain before they are killed.
 GRACE_S = 10.0
+# How a child ends that cannot start: if one of the first does, so would all, for ever.
+CANNOT_START = 78
 
 
 def supervise(settings: Settings, serve: Serve) -> None:
-    """Runs `settings.workers` processes of `serve` until SIGTERM or SIGINT, which they are handed on. Raises StartError."""
+    """Runs `settings.workers` processes of `serve` until SIGTERM or SIGINT, which they are handed on.
+
+    Raises StartError where the port is taken, or where `serve` raises it from the first.
+    """
     folder = tempfile.mkdtemp(prefix="yolov7-metrics-")
     # Children read it before they import prometheus_client, which looks only then.
     os.environ[SHARED] = folder
@@ -56,68 +62,105 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
+@dataclass(slots=True)
+class _Worker:
+    """`told`: how many of the signals it was handed on. `first`: it takes the place of none that has died."""
+
+    process: SpawnProcess
+    first: bool
+    started_at: float
+    told: int = 0
+    buried: bool = False
+
+
 class _Crew:
     def __init__(self, settings: Settings, serve: Serve, listening: socket.socket) -> None:
         self._settings = settings
         self._serve = serve
         self._listening = listening
         self._context = multiprocessing.get_context("spawn")
-        self._children: dict[int, SpawnProcess] = {}
-        self._started_at: dict[int, float] = {}
-        self._signalled = threading.Event()
+        self._children: dict[int, _Worker] = {}
+        self._signals: list[int] = []
+        self._cannot_start = False
 
     def run(self) -> None:
         for wanted in (signal.SIGTERM, signal.SIGINT):
             signal.signal(wanted, self._end)
         for number in range(self._settings.workers):
-            self._start(number)
-        while not self._signalled.is_set():
-            multiprocessing.connection.wait([child.sentinel for child in self._children.values()], timeout=1.0)
-            for number in [number for number, child in self._children.items() if not child.is_alive()]:
-                self._replace(number)
+            self._start(number, first=True)
+        while not self._signals:
+            alive = [child.process.sentinel for child in self._children.values() if not child.buried]
+            multiprocessing.connection.wait(alive, timeout=1.0)
+            self._look_after()
+        # From now on the door is the children's alone: when the last of them shuts it, nobody knocks in vain.
+        self._listening.close()
         self._join()
+        if self._cannot_start:
+            raise StartError("a worker cannot start, its line above says why")
 
-    def _start(self, number: int) -> None:
-        child = self._context.Process(
+    def _start(self, number: int, *, first: bool = False) -> None:
+        if self._signals:
+            return
+        process = self._context.Process(
             target=_child, args=(self._settings, self._serve, self._listening), name=f"worker-{number}"
         )
-        child.start()
-        self._children[number] = child
-        self._started_at[number] = time.monotonic()
+        process.start()
+        self._children[number] = _Worker(process, first, time.monotonic())
+        # One that came while it was being started could not be handed on to it.
+        self._hand_on()
 
-    def _replace(self, number: int) -> None:
-        child = self._children[number]
-        if child.pid is not None:
-            mark_process_dead(child.pid)  # type: ignore[no-untyped-call]
-        if self._signalled.is_set():
+    def _look_after(self) -> None:
+        """Buries who has died, and starts another one, now or when its time has come."""
+        for number, child in list(self._children.items()):
+            if child.process.is_alive():
+                continue
+            if not child.buried:
+                self._bury(child)
+            if time.monotonic() - child.started_at >= RESTART_S:
+                self._start(number)
+
+    def _bury(self, child: _Worker) -> None:
+        child.buried = True
+        mark_process_dead(child.process.pid)  # type: ignore[no-untyped-call]
+        if self._signals:
             return
-        logger.error("worker %d ended with %s; another one is started", number, child.exitcode)
-        if time.monotonic() - self._started_at[number] < RESTART_S:
-            self._signalled.wait(RESTART_S)
-        if not self._signalled.is_set():
-            self._start(number)
+        if child.first and child.process.exitcode == CANNOT_START:
+            self._cannot_start = True
+            self._end(signal.SIGTERM, None)
+            return
+        logger.error("%s ended with %s; another one is started", child.process.name, child.process.exitcode)
 
     def _end(self, sig: int, frame: FrameType | None) -> None:
-        self._signalled.set()
-        for child in self._children.values():
-            if child.pid is not None and child.is_alive():
-                os.kill(child.pid, sig)
+        """May interrupt anything below but itself, so it takes no lock."""
+        self._signals.append(sig)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        for child in list(self._children.values()):
+            while child.told < len(self._signals):
+                child.told += 1
+                # Whether it still lives is for others to ask: the answer could be lost to whom this interrupts.
+                if not child.buried and child.process.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child.process.pid, self._signals[child.told - 1])
 
     def _join(self) -> None:
         settings = self._settings
         until = time.monotonic() + settings.drain_delay_s + settings.drain_timeout_s + GRACE_S
         for child in self._children.values():
-            child.join(max(0.0, until - time.monotonic()))
-            if child.is_alive():
-                logger.error("%s did not end in time and is killed", child.name)
-                child.kill()
-                child.join()
+            child.process.join(max(0.0, until - time.monotonic()))
+            if child.process.is_alive():
+                logger.error("%s did not end in time and is killed", child.process.name)
+                child.process.kill()
+                child.process.join()
 
 
 def _child(settings: Settings, serve: Serve, listening: socket.socket) -> None:
+    # A terminal's Ctrl-C then reaches the parent alone, which hands it on: a child that had it twice would end at once.
+    os.setpgrp()
     configure_logging(settings.log_level, settings.log_format)
     try:
         serve(settings, listening)
     except StartError as exc:
         logger.error("cannot start: %s", exc)
-        raise SystemExit(1) from exc
+        raise SystemExit(CANNOT_START) from exc

@@ -6,10 +6,10 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import cv2
 import pytest
@@ -17,65 +17,8 @@ import pytest
 from service.app import Service
 from service.settings import Settings
 
-Start = Callable[..., "Running"]
-
-
-class Running:
-    """A server process. `port` is the free one that it took."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.log = log
-        self.port = self._await_port()
-
-    def _await_port(self) -> int:
-        for _ in range(300):
-            found = re.search(r"running on http://127\.0\.0\.1:(\d+)", self.log.read_text())
-            if found:
-                return int(found[1])
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, given)
-        answer = connection.getresponse()
-        status, data = answer.status, answer.read()
-        connection.close()
-        return status, data
-
-    def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def await_log(self, text: str) -> None:
-        for _ in range(600):
-            if text in self.log.read_text():
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{text!r} not in\n{self.log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def start(blocks_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    folder = tmp_path_factory.mktemp("servers")
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(**settings: object) -> Running:
-        log = folder / f"{len(processes)}.log"
-        given = {"model_repository": blocks_repository, "default_model": "blocks", "port": 0} | settings
-        given["openvino_cache_dir"] = folder / "openvino"
-        flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        with log.open("wb") as file:
-            command = [sys.executable, "-m", "service", "serve", *flags]
-            processes.append(subprocess.Popen(command, stdout=file, stderr=file))
-        return Running(processes[-1], log)
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
+Running = Any
+Start = Callable[..., Running]
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +102,51 @@ def test_sigterm_finishes_what_was_accepted_and_ends_well(start: Start, png: byt
     server.await_log("closed")
 
 
+def is_taken_up(connection: socket.socket, length: int) -> bool:
+    """Whether the server asks for the body, or has an answer already; who is told nothing was not let in."""
+    try:
+        connection.sendall(post_head(length, "Expect: 100-continue", "Connection: close"))
+        return connection.recv(1, socket.MSG_PEEK) != b""
+    except ConnectionError:
+        return False
+
+
+def post_until_shut(server: Running, png: bytes, statuses: list[int]) -> None:
+    """Posts one picture after another. Whatever was taken up must get one answer."""
+    while True:
+        try:
+            connection = server.open()
+        except ConnectionError:
+            return
+        with connection:
+            if not is_taken_up(connection, len(png)):
+                return
+            connection.sendall(png)
+            statuses.append(read_answer(connection)[0])
+            assert connection.recv(1) == b"", "a second answer"
+
+
+@pytest.mark.parametrize("drain_delay_s", [0, 0.3])
+def test_sigterm_under_load_answers_whatever_was_taken_up(start: Start, png: bytes, drain_delay_s: float):
+    server = start(drain_delay_s=drain_delay_s)
+    statuses: list[list[int]] = [[] for _ in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        posting = [threads.submit(post_until_shut, server, png, own) for own in statuses]
+        while min(map(len, statuses)) < 5:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        for client in posting:
+            client.result(timeout=30)
+    assert server.process.wait(30) == 0
+    given = [status for own in statuses for status in own]
+    assert set(given) <= {200, 503}
+    log = server.log.read_text()
+    logged = [int(status) for status in re.findall(r"POST /v1/detect (\d+) ", log)]
+    assert sorted(logged) == sorted(given)
+    assert "closed" in log
+    assert "Traceback" not in log
+
+
 def test_what_a_drain_cannot_finish_in_time_is_503(start: Start, png: bytes):
     server = start(drain_timeout_s=1)
     with server.open() as connection:
@@ -185,6 +173,25 @@ def test_a_second_signal_ends_the_wait_before_the_door_closes(start: Start):
 def test_a_port_that_is_taken_is_said_and_ends_badly(server: Running, start: Start):
     with pytest.raises(AssertionError, match="address already in use"):
         start(port=server.port)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"default_model": "cars"}, "no model 'cars' in .*; there is blocks"),
+        ({"model_repository": "/nowhere"}, "no model 'blocks' in /nowhere; there is none at all"),
+        ({"workers": 2}, "workers: the embedded engine runs in one process; more need engine triton"),
+        ({"keys_file": "/nowhere/keys.toml"}, "/nowhere/keys.toml"),
+        ({"rate": "many"}, "many"),
+        ({"max_batch_size": 0}, "--max-batch-size / YOLOV7_MAX_BATCH_SIZE: "),
+    ],
+)
+def test_what_cannot_start_says_so_in_one_line(command: Callable[..., list[str]], settings: dict[str, Any], line: str):
+    ended = subprocess.run(
+        command(log_level="error", **settings), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert re.fullmatch(f"yolov7-service: .*{line}.*\n", ended.stderr)
 
 
 def test_opencv_adds_no_threads_of_its_own(make_settings: Callable[..., Settings]):
