@@ -97,7 +97,7 @@ class Service:
         self.metrics.build_info.labels(VERSION, settings.engine).set(1)
 
     async def start(self) -> None:
-        """Loads the models and runs their known images, now and then on a timer. Takes the seconds that compiling takes.
+        """Loads the models and runs their known images, now and then on a timer. Compiling takes seconds.
 
         Raises StartError where the default model cannot be served.
         """
@@ -172,7 +172,7 @@ def build_application(service: Service) -> FastAPI:
 def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
     """Only the engine chosen is imported, so that a gateway needs no other's libraries."""
     if settings.engine == "triton":
-        from service.engine.triton import TritonEngine, TritonOptions
+        from service.engine.triton import TritonEngine, TritonOptions  # noqa: PLC0415 - see above
 
         return TritonEngine(
             TritonOptions(
@@ -184,7 +184,7 @@ def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
             metrics=metrics,
             lease=lease,
         )
-    from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+    from service.engine.embedded import EmbeddedEngine, EmbeddedOptions  # noqa: PLC0415 - see above
 
     return EmbeddedEngine(
         EmbeddedOptions(

@@ -25,15 +25,17 @@ from service.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
-_GROUP = TypeVar("_GROUP", contravariant=True)
-_PAYLOAD = TypeVar("_PAYLOAD", contravariant=True)
-_RESULT = TypeVar("_RESULT", covariant=True)
+Group_contra = TypeVar("Group_contra", contravariant=True)
+Payload_contra = TypeVar("Payload_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
 
-class Infer(Protocol[_GROUP, _PAYLOAD, _RESULT]):
+class Infer(Protocol[Group_contra, Payload_contra, Result_co]):
     """Runs one batch of one group; nobody waits for any of it after `deadline`."""
 
-    async def __call__(self, group: _GROUP, payloads: Sequence[_PAYLOAD], /, *, deadline: float) -> Sequence[_RESULT]:
+    async def __call__(
+        self, group: Group_contra, payloads: Sequence[Payload_contra], /, *, deadline: float
+    ) -> Sequence[Result_co]:
         """One result per payload, in order."""
         ...
 

@@ -48,7 +48,7 @@ class Adaptive(Generic[Group, Payload, Result]):
     def decide(
         self, now: float, queue: Queue[Group, Payload, Result], *, running: int
     ) -> Decision[Group, Payload, Result]:
-        """What to run at `now`, a reading of the clock of the entries' deadlines, beside `running` batches in flight."""
+        """What to run at `now`, on the clock of the entries' deadlines, beside `running` batches in flight."""
         cancelled = tuple(entry for entry in queue if entry.future.done())
         expired = tuple(entry for entry in queue if entry.deadline <= now and not entry.future.done())
         waiting = [entry for entry in queue if entry.deadline > now and not entry.future.done()]

@@ -62,7 +62,8 @@ def read_config(stored: StoredModel) -> model_config_pb2.ModelConfig:
     try:
         config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
-        raise RepositoryError(f"{path}: {exc}") from exc
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise RepositoryError(f"{stored.spec.name}/config.pbtxt: {why}") from exc
     config.name = config.name or stored.spec.name
     return config
 

@@ -139,7 +139,7 @@ class EmbeddedEngine:
                 # As many requests as threads, so that a thread always finds one.
                 requests[shape_hw] = deque(compiled.create_infer_request() for _ in range(self._parallelism))
         except RuntimeError as exc:
-            raise RepositoryError(f"{stored.onnx} does not compile: {_first_line(exc)}") from exc
+            raise RepositoryError(f"model {spec.name}/{spec.version} does not compile: {_first_line(exc)}") from exc
         took = time.monotonic() - started
         shapes = " ".join(f"{height}x{width}" for height, width in spec.input_shapes)
         logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 # How often the repository and the engine are asked what there is, and a model that is not ready is looked at again.
 RECONCILE_S = 5.0
 RETRY_S = 1.0
+# How long the start waits for the models beside the default one.
+START_S = 30.0
 # How long an unload waits for those who still use the version.
 UNLOAD_S = 60.0
 
@@ -56,6 +58,7 @@ class Models:
         self._largest: dict[ModelVersion, int] = {}
         self._default = ""
         self._changing = asyncio.Lock()
+        self._looked = asyncio.Event()
         self._timer: asyncio.Task[None] | None = None
         self.broken: dict[str, str] = {}
 
@@ -68,30 +71,33 @@ class Models:
         return self._default
 
     async def start(self, names: Sequence[str]) -> None:
-        """Loads the current version of each model, the default one first, and runs the known images; then on a timer.
+        """Loads the current version of each model and runs the known images; then on a timer.
 
-        Raises RepositoryError where the default model is missing or damaged; of another one it is only told.
+        Returns once the default model, the first, was looked at, and the others too unless they take longer than
+        `START_S`: one that hangs keeps no other waiting. Raises RepositoryError where the default model is missing or
+        damaged; of another one it is only told.
         """
         self._default = names[0]
         for name in dict.fromkeys(names):
             # Before the rest, so that a promotion in between is still followed.
             self._marks[name] = current_mark(self._root, name)
             try:
-                model = Model(await asyncio.to_thread(open_model, self._root, name))
+                self._add(Model(await asyncio.to_thread(open_model, self._root, name)))
             except RepositoryError as exc:
                 if name == self._default:
                     raise
                 self.broken[name] = str(exc)
                 logger.error("model %s cannot be served: %s", name, exc)
-                continue
-            self._add(model)
-            self._current[name] = model.key.version
-            await self._load(model)
-            if model.lasting and name == self._default:
-                raise RepositoryError(model.reason)
-        await self.check()
+        for model in self:
+            self._current[model.key.name] = model.key.version
+        default = self.find(self._default)
+        await self.check([default])
+        if default.lasting:
+            raise RepositoryError(default.reason)
         self._timer = asyncio.get_running_loop().create_task(self._watch())
         self._timer.add_done_callback(_tell)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), START_S)
 
     async def aclose(self) -> None:
         """Stops the timer."""
@@ -191,17 +197,20 @@ class Models:
 
     async def check(self, models: Iterable[Model] | None = None) -> None:
         """Runs the known images of these models, or of all, and takes down what is wrong with each."""
-        for model in list(self if models is None else models):
-            before = model.reason
-            if model.passport is None and not model.lasting:
-                await self._load(model)
-            if model.passport is not None:
-                await self._look(model)
-            if model.reason != before:
-                log = logger.info if model.ready else logger.error
-                log("model %s: %s", model.key, model.reason or "ready")
-            if model.key in self._models:
-                self._metrics.model_ready.labels(*model.key).set(model.ready)
+        # Side by side, so that one which hangs keeps no other waiting for its turn.
+        await asyncio.gather(*(self._check(model) for model in (self if models is None else models)))
+
+    async def _check(self, model: Model) -> None:
+        before = model.reason
+        if model.passport is None and not model.lasting:
+            await self._load(model)
+        if model.passport is not None:
+            await self._look(model)
+        if model.reason != before:
+            log = logger.info if model.ready else logger.error
+            log("model %s: %s", model.key, model.reason or "ready")
+        if model.key in self._models:
+            self._metrics.model_ready.labels(*model.key).set(model.ready)
 
     async def _look(self, model: Model) -> None:
         try:
@@ -226,6 +235,9 @@ class Models:
         """Opened, loaded and looked at; what was loaded before is only looked at."""
         if name not in model_names(self._root):
             raise UnknownModel(f"no model {name!r} in the repository; there is {', '.join(model_names(self._root))}")
+        if version is not None and version not in self.available(name):
+            known = ", ".join(self.available(name))
+            raise UnknownModel(f"model {name!r} has no version {version!r} in the repository; there is {known}")
         mark = current_mark(self._root, name)
         try:
             stored = await asyncio.to_thread(open_model, self._root, name, version)
@@ -267,7 +279,6 @@ class Models:
     async def _watch(self) -> None:
         checked_at = time.monotonic()
         while True:
-            await self._pause()
             suspects = set(self._detector.suspects)
             self._detector.suspects.clear()
             self._detector.suspicion.clear()
@@ -277,6 +288,8 @@ class Models:
             async with self._changing:
                 await self._reconcile()
                 await self.check([model for model in self if due or not model.ready or model.key in suspects])
+            self._looked.set()
+            await self._pause()
 
     async def _pause(self) -> None:
         """Until the next look: soon where something is not ready, at once where a request met a failing engine."""

@@ -345,7 +345,7 @@ async def test_what_is_not_in_the_repository_cannot_be_loaded(service: Service, 
     with pytest.raises(UnknownModel, match="no model 'cars' in the repository; there is blocks"):
         await getattr(service.models, ask)("cars", "1")
     for version in ("7", "../1", ""):
-        with pytest.raises(ModelConflict, match="has no version"):
+        with pytest.raises(UnknownModel, match="has no version"):
             await getattr(service.models, ask)("blocks", version)
 
 
