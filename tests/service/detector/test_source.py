@@ -1,6 +1,7 @@
 """Where candidates come from: memory, a flight, a real Redis that may die, the engine. All must give the same."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from redis.asyncio import Redis
 
 from service.app import Service
-from service.cache import CacheKeys
+from service.cache import CachedImage, CacheKeys, CandidateCache
 from service.detector import Detected, ImageLimits, Served
 from service.detector.source import HASHED_IN_PLACE_BYTES, CandidateSource, Found
 from service.engine.protocol import Target
@@ -280,3 +281,39 @@ async def test_a_redis_that_goes_away_is_a_miss_and_comes_back(
             assert (found.cache, len(found.detections)) == ("miss", 1)
     share.redis.start() if how == "kill" else share.redis.resume()
     assert (await detect_from_redis(detect, service, data)).image_hw == (128, 128)
+
+
+class SlowCache(CandidateCache):
+    """A shared cache that has the entry, and answers when it is told to."""
+
+    def __init__(self, service: Service, entry: CachedImage) -> None:
+        super().__init__(None, None, metrics=service.metrics)
+        self.entry = entry
+        self.answers = asyncio.Event()
+
+    is_shared = True
+
+    async def lookup_shared(self, key: bytes) -> CachedImage | None:
+        await self.answers.wait()
+        return self.entry
+
+
+@pytest.mark.parametrize(("in_time", "result"), [(True, "hit_redis"), (False, "miss")])
+async def test_the_shared_cache_has_the_time_that_decoding_takes(
+    make_service: MakeService, png: bytes, sample: Sample, in_time: bool, result: str
+):
+    service = await make_service(worker_threads=1)
+    source, served = source_of(service), service.models.resolve()
+    source._cache = cache = SlowCache(service, (await find(source, png, served)).entry)
+    # Decoding takes as long as this.
+    plug = threading.Event()
+    service.threads.submit(plug.wait)
+    finding = asyncio.ensure_future(find(source, png, served))
+    await asyncio.sleep(0.02)
+    if in_time:
+        cache.answers.set()
+    await asyncio.sleep(0)
+    plug.set()
+    found = await finding
+    assert (found.result, found.entry is cache.entry) == (result, in_time)
+    assert sample(service, "inferences_total", model="blocks", version="1") == (1 if in_time else 2)

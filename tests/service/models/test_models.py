@@ -318,6 +318,20 @@ async def test_a_model_that_others_load_begins_with_the_version_that_is_current(
     await until(lambda: service.models.find("second").key.version == "4")
 
 
+async def test_what_others_load_that_is_not_in_this_repository_is_left_alone(
+    make_service: MakeService, engine_with_switch, tmp_path: Path, write_blocks: Write
+):
+    for folder in ("mine", "theirs"):
+        write_blocks(tmp_path / folder)
+    write_blocks(tmp_path / "theirs", "second")
+    service = await make_service(engine_with_switch, model_repository=tmp_path / "mine", **OFTEN)
+    other = await make_service(engine_with_switch, model_repository=tmp_path / "theirs")
+    await other.models.load("second", None)
+    await asyncio.sleep(0.2)
+    assert [str(model.key) for model in service.models] == ["blocks/1"]
+    assert service.reasons() == {}
+
+
 async def test_a_repository_that_cannot_be_written_keeps_its_current_version(
     make_service: MakeService, two_versions: Path
 ):
