@@ -91,7 +91,7 @@ class ExchangeMiddleware:
                     "Server-Timing": exchange.server_timing(),
                     **exchange.headers,
                 }
-                if self._draining():
+                if self._draining() and not any(name == b"connection" for name, _ in message["headers"]):
                     own["Connection"] = "close"
                 message["headers"] = [
                     *message["headers"],

@@ -21,6 +21,7 @@ from service.engine.protocol import ModelVersion
 from service.engine.shared_memory import Slot
 from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded, RepositoryError
 from service.metrics import Metrics
+from service.tracing import current_traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +152,7 @@ class Endpoint:
                     [batch.images],
                     model_version=batch.model.version,
                     outputs=[InferRequestedOutput(name) for name in batch.contract.output_names],
+                    headers={"traceparent": parent} if (parent := current_traceparent()) else None,
                     timeout=int(left * 1e6),
                     client_timeout=left,
                 )
