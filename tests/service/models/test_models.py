@@ -270,6 +270,21 @@ async def test_others_on_the_same_folder_follow_a_promotion(
     assert answers <= {("1", 1.0), ("2", 0.5)}
 
 
+async def test_a_promotion_is_followed_only_once_the_version_is_ready_here(
+    make_service: MakeService, engine_with_switch, two_versions: Path, until: Until
+):
+    one = await make_service(model_repository=two_versions)
+    other = await make_service(engine_with_switch, model_repository=two_versions, **OFTEN)
+    await other.models.load("blocks", "2")
+    engine_with_switch.error = EngineFailed("down")
+    await until(lambda: not any(model.ready for model in other.models))
+    await one.models.promote("blocks", "2")
+    await asyncio.sleep(0.2)
+    assert other.models.is_current(ModelVersion("blocks", "1"))
+    engine_with_switch.error = None
+    await until(lambda: other.models.is_current(ModelVersion("blocks", "2")))
+
+
 async def test_an_export_alone_does_not_go_live(make_service: MakeService, tmp_path: Path, write_blocks: Write,
                                                 write_dimmed: Write, asked):  # fmt: skip
     write_blocks(tmp_path)
