@@ -20,9 +20,11 @@ from service.batching.queue import Entry, Group, Payload, Queue, Result
 
 # Of the best throughput, what a smaller batch must reach to be preferred for its lower latency.
 NEARLY = 0.95
-# By how much another batch in flight must raise the throughput; less is noise, and what waits in our queue can still
-# be joined, expired or cancelled, while what waits in the engine's cannot.
+# By how much another batch in flight must raise the throughput: less is noise, and what waits here can still be joined
+# into larger batches, while what waits in the engine's own queue cannot.
 PROFIT = 1.02
+# The same where batches cannot grow, so that nothing is gained by waiting: only real harm holds one back.
+HARMLESS = 0.95
 # Predictions are means; whoever is accepted is to be answered in time nearly always.
 MARGIN = 1.15
 
@@ -105,7 +107,8 @@ class Adaptive(Generic[Group, Payload, Result]):
         as_it_is = self._durations.expected_s(group, n, load=running, now=now)
         if with_one_more is None or as_it_is is None:
             return True
-        return (running + 1) / with_one_more >= PROFIT * running / as_it_is
+        least = PROFIT if self._largest(group) > 1 else HARMLESS
+        return (running + 1) / with_one_more >= least * running / as_it_is
 
     def _size(self, now: float, batch: list[Entry[Group, Payload, Result]], *, load: int) -> int:
         """How many of the entries to run together."""
