@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,7 +24,7 @@ from service.api.negotiation import CACHE_STATUS, JSON, choose_caching, choose_m
 from service.api.options import parse_options, resolve_options
 from service.api.upload import Upload, check_content_type, parse_upload
 from service.detector import Detected, Detector, Served
-from service.errors import DeadlineExceeded, Finding, InvalidOption
+from service.errors import BodyTooSlow, DeadlineExceeded, Finding, InvalidOption, MalformedRequest
 from service.metrics import Metrics
 from service.models import Models
 
@@ -31,6 +32,8 @@ PATH = "/v1/detect"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 # Parsing more than this takes long enough to hold up other requests.
 PARSED_IN_PLACE_BYTES = 1 << 20
+# Of Accept and Cache-Control. They are read on the event loop, and what was read is remembered.
+LONGEST_HEADER = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class DetectRoute:
         """Answers one request, or raises an error of the tree in service.errors."""
         exchange = Exchange.of(request)
         headers = request.headers
-        media_type = choose_media_type(",".join(headers.getlist("accept")))
+        media_type = choose_media_type(_short(headers, "accept"))
         content_type = headers.get("content-type", "")
         check_content_type(content_type)
         deadline = exchange.started_at + self._timeout_s(request)
@@ -91,7 +94,7 @@ class DetectRoute:
                 options=chosen,
                 deadline=deadline,
                 place=place,
-                caching=choose_caching(",".join(headers.getlist("cache-control"))),
+                caching=choose_caching(_short(headers, "cache-control")),
             )
             detected = await unless_client_leaves(request.receive, work)
             started_at = time.monotonic()
@@ -116,14 +119,16 @@ class DetectRoute:
         return min(float(text) / 1000, self._limits.max_timeout_s)
 
     async def _receive(self, request: Request, content_type: str, deadline: float) -> Upload:
+        left_s = deadline - time.monotonic()
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                body = await read_body(
-                    request, max_bytes=self._limits.max_body_bytes, timeout_s=self._limits.body_timeout_s
-                )
-                return await self._parse(content_type, body)
-        except TimeoutError:
+            body = await read_body(
+                request, max_bytes=self._limits.max_body_bytes, timeout_s=min(left_s, self._limits.body_timeout_s)
+            )
+        except BodyTooSlow:
+            if time.monotonic() < deadline:
+                raise
             raise DeadlineExceeded("the deadline passed before the body was read") from None
+        return await self._parse(content_type, body)
 
     async def _parse(self, content_type: str, body: bytes) -> Upload:
         if len(body) <= PARSED_IN_PLACE_BYTES:
@@ -143,6 +148,14 @@ class DetectRoute:
         # The writing of the document itself can be told only in the header.
         document["timings_ms"]["serialise"] = round((time.monotonic() - started_at) * 1000, 3)
         return to_json(document)
+
+
+def _short(headers: Headers, name: str) -> str:
+    """A header's value, all its fields together. Raises MalformedRequest where it is absurdly long."""
+    value = ",".join(headers.getlist(name))
+    if len(value) > LONGEST_HEADER:
+        raise MalformedRequest(f"{name} has {len(value):,} characters; at most {LONGEST_HEADER:,} are read")
+    return value
 
 
 async def _in_time(drawing: Coroutine[Any, Any, bytes], deadline: float) -> bytes:

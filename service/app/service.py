@@ -76,6 +76,7 @@ class Service:
             self.batcher,
             self.threads,
             places=settings.max_in_flight,
+            thread_count=settings.worker_threads or usable_cores(),
             limits=_image_limits(settings),
             metrics=self.metrics,
             keys=_cache_keys(settings),

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from service.batching.policy import Adaptive
+from service.batching.policy import NOBODY, Adaptive, Ahead
 from service.batching.queue import Answer, Entry, Group, Payload, Queue, Result
 from service.errors import DeadlineExceeded, Draining, EngineDown, EngineFailed, Overloaded
 from service.metrics import Metrics
@@ -66,11 +66,10 @@ class Batcher(Generic[Group, Payload, Result]):
         """False once a bug has stopped it for good."""
         return not self._broken
 
-    def admit(self, deadline: float, *, preparing: int = 0) -> None:
-        """Raises Overloaded if an image that came now, behind `preparing` others, could not be answered in time."""
-        now = self._clock()
-        needed_s = self._policy.answer_s(now, self._queue, running=len(self._running), preparing=preparing)
-        if now + needed_s > deadline:
+    def admit(self, deadline: float, ahead: Ahead = NOBODY) -> None:
+        """Raises Overloaded if an image that came now, behind those `ahead`, could not be answered in time."""
+        needed_s = self._policy.answer_s(self._queue, running=len(self._running), ahead=ahead)
+        if self._clock() + needed_s > deadline:
             self._metrics.rejected.labels("deadline").inc()
             raise Overloaded(
                 f"an answer would take about {needed_s:.2g} s, longer than the deadline allows",

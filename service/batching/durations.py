@@ -54,25 +54,47 @@ class Durations(Generic[GROUP]):
 
     def __init__(self) -> None:
         self._fits: dict[GROUP, dict[int, _Fit]] = {}
+        self._latest: dict[GROUP, tuple[int, _Fit]] = {}
 
     def observe(self, group: GROUP, n: int, *, load: int, seconds: float, now: float) -> None:
         """A batch of `n` images that began with `load` batches in flight, itself included, took so many seconds."""
         fit = self._fits.setdefault(group, {}).setdefault(load, _Fit())
         fit.add(n, max(seconds, LEAST_S), now)
+        self._latest[group] = load, fit
 
-    def expected_s(self, group: GROUP, n: int, *, load: int, now: float) -> float | None:
-        """Seconds that a batch of `n` will take at this load; None if that is unknown or was learnt too long ago.
+    def recall_s(self, group: GROUP, n: int, *, load: int) -> float | None:
+        """Seconds that a batch of `n` took at this load when it was last seen; None if it never was.
 
         From one batch size alone no cost per image can be told: then every size is expected to take as long, which
         makes the policy try larger ones and learn.
         """
         fit = self._fits.get(group, {}).get(load)
-        return None if fit is None or now - fit.seen_at > STALE_S else fit.expected_s(n)
+        return None if fit is None else fit.expected_s(n)
+
+    def is_fresh(self, group: GROUP, *, load: int, now: float) -> bool:
+        """Whether this load was seen of late."""
+        fit = self._fits.get(group, {}).get(load)
+        return fit is not None and now - fit.seen_at <= STALE_S
+
+    def expected_s(self, group: GROUP, n: int, *, load: int, now: float) -> float | None:
+        """As `recall_s`, but None as well if it was learnt too long ago."""
+        return self.recall_s(group, n, load=load) if self.is_fresh(group, load=load, now=now) else None
+
+    def guess_s(self, group: GROUP, n: int, *, load: int, now: float) -> float | None:
+        """As `expected_s`; where this load is unknown, from the nearest one as if all shared one core. None: no idea."""
+        known = self.expected_s(group, n, load=load, now=now)
+        fits = self._fits.get(group)
+        if known is not None or not fits:
+            return known
+        nearest = min(fits, key=lambda other: abs(other - load))
+        return fits[nearest].expected_s(n) * max(1.0, load / nearest)
 
     def image_s(self, group: GROUP) -> float | None:
         """Engine seconds per image at the latest load that was seen, with all batches in flight sharing the work."""
-        fits = self._fits.get(group)
-        if not fits:
-            return None
-        load, fit = max(fits.items(), key=lambda item: item[1].seen_at)
-        return fit.s / fit.n / load
+        latest = self._latest.get(group)
+        return None if latest is None else latest[1].s / latest[1].n / latest[0]
+
+    def batch_s(self, group: GROUP) -> float | None:
+        """Seconds that a batch takes at the latest load that was seen."""
+        latest = self._latest.get(group)
+        return None if latest is None else latest[1].s / latest[1].weight

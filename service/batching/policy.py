@@ -11,6 +11,7 @@ What it knows of the engine it has learnt from `observe`.
   that is wrong is always put right.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
@@ -38,6 +39,17 @@ class Decision(Generic[Group, Payload, Result]):
     expired: tuple[Entry[Group, Payload, Result], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Images that are on their way to the queue, and what each takes of the time of those who prepare them, together."""
+
+    images: int = 0
+    image_s: float = 0.0
+
+
+NOBODY = Ahead()
+
+
 class Adaptive(Generic[Group, Payload, Result]):
     """`most_running`: batches that may be in flight at most; `largest`: images that a batch of a group may hold."""
 
@@ -51,35 +63,39 @@ class Adaptive(Generic[Group, Payload, Result]):
         self, now: float, queue: Queue[Group, Payload, Result], *, running: int
     ) -> Decision[Group, Payload, Result]:
         """What to run at `now`, on the clock of the entries' deadlines, beside `running` batches in flight."""
-        cancelled = tuple(entry for entry in queue if entry.future.done())
-        expired = tuple(entry for entry in queue if entry.deadline <= now and not entry.future.done())
-        waiting = [entry for entry in queue if entry.deadline > now and not entry.future.done()]
+        cancelled: list[Entry[Group, Payload, Result]] = []
+        expired: list[Entry[Group, Payload, Result]] = []
+        waiting: list[Entry[Group, Payload, Result]] = []
+        for entry in queue:
+            kind = cancelled if entry.future.done() else expired if entry.deadline <= now else waiting
+            kind.append(entry)
         if not waiting or running >= self._most_running:
-            return Decision((), cancelled, expired)
-        doomed = self._doomed(now, waiting, load=running + 1)
-        group = next(entry for entry in waiting if entry not in doomed).group
-        batch = [entry for entry in waiting if entry.group == group and entry not in doomed][: self._largest(group)]
+            return Decision((), tuple(cancelled), tuple(expired))
+        doomed, able = self._sort_out(now, waiting, load=running + 1)
+        group = able[0].group
+        batch = [entry for entry in able if entry.group == group][: self._largest(group)]
         if not self._profits(now, group, len(batch), running):
-            return Decision((), cancelled, expired)
+            return Decision((), tuple(cancelled), tuple(expired))
         size = self._size(now, batch, load=running + 1)
-        return Decision(tuple(batch[:size]), cancelled, (*expired, *doomed))
+        return Decision(tuple(batch[:size]), tuple(cancelled), (*expired, *doomed))
 
     def observe(self, group: Group, n: int, *, load: int, seconds: float, now: float) -> None:
         """A batch of `n` images ended at `now`; it began with `load` batches in flight, itself included."""
         self._durations.observe(group, n, load=load, seconds=seconds, now=now)
         self._recent = group
 
-    def answer_s(self, now: float, queue: Queue[Group, Payload, Result], *, running: int, preparing: int) -> float:
-        """Seconds until an image that came now would be answered, behind `preparing` ones that are yet to be queued.
+    def answer_s(self, queue: Queue[Group, Payload, Result], *, running: int, ahead: Ahead = NOBODY) -> float:
+        """Seconds until an image that came now would be answered, behind those `ahead` that are yet to be queued.
 
         Nothing ahead of it means no wait, whatever was learnt.
         """
-        if not running and not preparing and not len(queue):
+        if not running and not ahead.images and not len(queue):
             return 0.0
-        recent_s = self._image_s(self._recent)
-        ahead_s = preparing * recent_s + sum(self._image_s(entry.group) for entry in queue)
+        # Of two stages that work at the same time the slower one sets the pace.
+        ahead_s = ahead.images * max(self._image_s(self._recent), ahead.image_s)
+        ahead_s += sum(count * self._image_s(group) for group, count in queue.counts.items())
         # Those in flight are half done on average, and its own batch takes as long as one of them.
-        own_s = recent_s * max(running, 1)
+        own_s = (self._durations.batch_s(self._recent) if self._recent is not None else None) or 0.0
         return MARGIN * (ahead_s + 1.5 * own_s)
 
     def _image_s(self, group: Group | None) -> float:
@@ -88,36 +104,50 @@ class Adaptive(Generic[Group, Payload, Result]):
             learnt = self._durations.image_s(self._recent)
         return learnt or 0.0
 
-    def _doomed(
+    def _sort_out(
         self, now: float, waiting: list[Entry[Group, Payload, Result]], *, load: int
-    ) -> set[Entry[Group, Payload, Result]]:
-        """Entries whose answer would come too late even if they ran now; unless that holds for all, which run then."""
-        took_s = {
-            group: self._durations.expected_s(group, 1, load=load, now=now) or 0.0
-            for group in {entry.group for entry in waiting}
-        }
-        doomed = {entry for entry in waiting if now + took_s[entry.group] > entry.deadline}
-        return doomed if len(doomed) < len(waiting) else set()
+    ) -> tuple[list[Entry[Group, Payload, Result]], list[Entry[Group, Payload, Result]]]:
+        """Those whose answer would come too late even if they ran now, and the others; if it is all, they run."""
+        took_s: dict[Group, float] = {}
+        doomed: list[Entry[Group, Payload, Result]] = []
+        able: list[Entry[Group, Payload, Result]] = []
+        for entry in waiting:
+            if entry.group not in took_s:
+                took_s[entry.group] = self._durations.expected_s(entry.group, 1, load=load, now=now) or 0.0
+            (doomed if now + took_s[entry.group] > entry.deadline else able).append(entry)
+        return (doomed, able) if able else ([], waiting)
 
     def _profits(self, now: float, group: Group, n: int, running: int) -> bool:
-        """Whether one more batch beside those in flight raises the throughput, as far as that is known."""
+        """Whether one more batch beside those in flight raises the throughput, as far as that is known.
+
+        What is unknown is tried, one step above what is known at a time.
+        """
         if not running:
             return True
-        with_one_more = self._durations.expected_s(group, n, load=running + 1, now=now)
-        as_it_is = self._durations.expected_s(group, n, load=running, now=now)
-        if with_one_more is None or as_it_is is None:
-            return True
+        with_one_more = self._durations.recall_s(group, n, load=running + 1)
+        as_it_is = self._durations.recall_s(group, n, load=running)
+        if with_one_more is None:
+            return as_it_is is not None
         least = PROFIT if self._largest(group) > 1 else HARMLESS
-        return (running + 1) / with_one_more >= least * running / as_it_is
+        if as_it_is is None or (running + 1) / with_one_more >= least * running / as_it_is:
+            return True
+        # It did not help; but that was long ago, and what it is compared with is known now.
+        stale = not self._durations.is_fresh(group, load=running + 1, now=now)
+        return stale and self._durations.is_fresh(group, load=running, now=now)
 
     def _size(self, now: float, batch: list[Entry[Group, Payload, Result]], *, load: int) -> int:
         """How many of the entries to run together."""
-        group, most = batch[0].group, len(batch)
-        expected = [self._durations.expected_s(group, n, load=load, now=now) for n in range(1, most + 1)]
-        known = [seconds for seconds in expected if seconds is not None]
-        if not known:
-            return most
-        in_time = [n for n, seconds in enumerate(known, 1) if now + seconds <= min(e.deadline for e in batch[:n])]
-        sizes = in_time or [1]
-        best = max(n / known[n - 1] for n in sizes)
-        return next(n for n in sizes if n / known[n - 1] >= NEARLY * best)
+        group = batch[0].group
+        rates: list[float] = []
+        deadline = math.inf
+        for n, entry in enumerate(batch, 1):
+            deadline = min(deadline, entry.deadline)
+            seconds = self._durations.guess_s(group, n, load=load, now=now)
+            if seconds is None:
+                return len(batch)
+            # One image runs in any case; more only if none of them is late by it.
+            if n > 1 and now + seconds > deadline:
+                break
+            rates.append(n / seconds)
+        best = max(rates)
+        return next(n for n, rate in enumerate(rates, 1) if rate >= NEARLY * best)

@@ -5,7 +5,7 @@ how a client leaves. Nothing here decides, waits or runs.
 """
 
 import asyncio
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -56,6 +56,7 @@ class Queue(Generic[Group, Payload, Result]):
         self._capacity = capacity
         # A dict for its order and its removal in O(1), wherever the entry stands.
         self._entries: dict[Entry[Group, Payload, Result], None] = {}
+        self._counts: dict[Group, int] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -63,15 +64,24 @@ class Queue(Generic[Group, Payload, Result]):
     def __iter__(self) -> Iterator[Entry[Group, Payload, Result]]:
         return iter(self._entries)
 
+    @property
+    def counts(self) -> Mapping[Group, int]:
+        """How many entries of each group wait."""
+        return self._counts
+
     def append(self, entry: Entry[Group, Payload, Result]) -> None:
         """Raises Overloaded at once when every place is taken."""
         if len(self._entries) >= self._capacity:
             raise Overloaded(f"the queue is full ({self._capacity} images wait)")
         self._entries[entry] = None
+        self._counts[entry.group] = self._counts.get(entry.group, 0) + 1
 
     def remove(self, entry: Entry[Group, Payload, Result]) -> bool:
         """Says whether the entry was still here."""
         if entry not in self._entries:
             return False
         del self._entries[entry]
+        self._counts[entry.group] -= 1
+        if not self._counts[entry.group]:
+            del self._counts[entry.group]
         return True

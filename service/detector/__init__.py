@@ -1,6 +1,7 @@
 """One picture in, its detections out: the one path that every transport takes."""
 
-from service.detector.detector import Detected, Detector, Place
+from service.detector.detector import Detected, Detector
+from service.detector.places import Place
 from service.detector.preparation import ImageLimits
 from service.detector.source import CacheResult, Caching, Served
 

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.cache import CachedImage, CacheKeys, CandidateCache
+from service.detector.places import Place, Places
 from service.detector.preparation import ImageLimits, decode_within
 from service.detector.source import CacheResult, Caching, CandidateSource, DetectorBatcher, Served
 from service.engine.protocol import ModelVersion, Target
-from service.errors import DeadlineExceeded, EngineFailed, Overloaded
+from service.errors import DeadlineExceeded, EngineFailed
 from service.metrics import Metrics
 from service.tracing import current_trace
 from service.vision.detections import Candidates, Detections
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 # Candidates so few that suppressing them takes less than handing them to a thread.
 POSTPROCESSED_IN_PLACE = 64
+# A healthy engine answers within this; a deadline that is shorter says nothing of the engine when it passes.
+PATIENT_S = 2.0
 STAGES = ("decode", "preprocess", "cache", "queue", "infer", "postprocess")
 
 
@@ -52,15 +55,11 @@ class Detected:
     cache: CacheResult
 
 
-@dataclass(slots=True)
-class Place:
-    """One of the places. While `receiving`, its picture is still to come."""
-
-    receiving: bool = True
-
-
 class Detector:
-    """`places` is how many requests may be in flight. Without a cache every picture is inferred."""
+    """`places` is how many requests may be in flight, `thread_count` how many pictures `threads` prepare at once.
+
+    Without a cache every picture is inferred.
+    """
 
     def __init__(
         self,
@@ -68,6 +67,7 @@ class Detector:
         threads: Executor,
         *,
         places: int,
+        thread_count: int = 1,
         limits: ImageLimits,
         metrics: Metrics,
         keys: CacheKeys,
@@ -75,17 +75,16 @@ class Detector:
     ) -> None:
         self._batcher = batcher
         self._threads = threads
-        self._places = places
+        self._places = Places(places, metrics)
         self._limits = limits
         self._metrics = metrics
-        self._source = CandidateSource(batcher, threads, limits=limits, metrics=metrics, cache=cache, keys=keys)
-        self._in_flight = 0
-        self._receiving = 0
+        self._source = CandidateSource(
+            batcher, threads, thread_count=thread_count, limits=limits, metrics=metrics, cache=cache, keys=keys
+        )
         self._using: Counter[ModelVersion] = Counter()
         self._left: dict[ModelVersion, asyncio.Event] = {}
         self.suspects: set[ModelVersion] = set()
         self.suspicion = asyncio.Event()
-        metrics.concurrency_limit.set(places)
 
     @property
     def healthy(self) -> bool:
@@ -103,20 +102,13 @@ class Detector:
 
         Raises Overloaded at once where there is none, or where the answer could not be ready by `deadline`.
         """
-        if self._in_flight >= self._places:
-            self._metrics.rejected.labels("places").inc()
-            raise Overloaded(f"{self._places} requests are in flight already")
-        self._batcher.admit(deadline, preparing=self._receiving + self._source.preparing)
-        place = Place()
-        self._in_flight += 1
-        self._receiving += 1
-        self._metrics.in_flight.set(self._in_flight)
+        now = time.monotonic()
+        self._batcher.admit(deadline, self._source.ahead(self._places.arriving(now)))
+        place = self._places.take(now)
         try:
             yield place
         finally:
-            self._in_flight -= 1
-            self._received(place)
-            self._metrics.in_flight.set(self._in_flight)
+            self._places.leave(place)
 
     async def detect(
         self,
@@ -134,7 +126,7 @@ class Detector:
         Raises ImageError, Overloaded, Draining, EngineFailed, and DeadlineExceeded at the deadline.
         """
         started_at = time.monotonic()
-        self._received(place)
+        self._places.received(place)
         self._using[served.model] += 1
         trace = current_trace()
         if trace is not None:
@@ -145,6 +137,9 @@ class Detector:
                 postprocessing_at = time.monotonic()
                 detections = await self._postprocess(found.entry, options)
         except TimeoutError:
+            # Whoever was patient may have met an engine that hangs.
+            if deadline - started_at >= PATIENT_S:
+                self._suspect(served.model)
             raise DeadlineExceeded("the deadline passed before the image was done") from None
         except EngineFailed:
             self._suspect(served.model)
@@ -180,12 +175,8 @@ class Detector:
         letterbox = Letterbox.fit(entry.image_hw, entry.shape_hw)
         if count_contenders(entry.candidates, options) <= POSTPROCESSED_IN_PLACE:
             return postprocess(entry.candidates, letterbox, options)
-        return await self._in_thread(lambda: postprocess(entry.candidates, letterbox, options))
-
-    def _received(self, place: Place) -> None:
-        if place.receiving:
-            place.receiving = False
-            self._receiving -= 1
+        # In the loop's own threads, so that what is nearly done does not wait behind pictures that are yet to be decoded.
+        return await asyncio.to_thread(postprocess, entry.candidates, letterbox, options)
 
     def _leave(self, model: ModelVersion) -> None:
         self._using[model] -= 1

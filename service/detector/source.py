@@ -16,11 +16,12 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching import Batcher
+from service.batching import Ahead, Batcher
 from service.cache import CachedImage, CacheKeys, CandidateCache
 from service.detector.flight import Flight, Flights
-from service.detector.preparation import ImageLimits, prepare
+from service.detector.preparation import ImageLimits, Prepared, prepare
 from service.engine.protocol import ModelVersion, Passport, Target
+from service.errors import DeadlineExceeded
 from service.metrics import Metrics
 from service.tracing import Trace, current_trace
 from service.vision.detections import Candidates
@@ -35,6 +36,8 @@ DetectorBatcher = Batcher[Target, NDArray[np.uint8], Candidates]
 HASHED_IN_PLACE_BYTES = 1 << 20
 # What the shared cache is given before decoding starts beside it: a hit then costs no decoding, a miss next to nothing.
 HEAD_START_S = 0.002
+# Weight of the latest picture in the mean time that preparing one takes.
+LEARN = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,26 +77,33 @@ class _Picture:
 
 
 class CandidateSource:
-    """Without a cache every picture is inferred. `preparing` counts those that are not in the batcher's queue yet."""
+    """Without a cache every picture is inferred. `executor` prepares `thread_count` pictures at once."""
 
     def __init__(
         self,
         batcher: DetectorBatcher,
-        threads: Executor,
+        executor: Executor,
         *,
+        thread_count: int = 1,
         limits: ImageLimits,
         metrics: Metrics,
         cache: CandidateCache | None,
         keys: CacheKeys,
     ) -> None:
         self._batcher = batcher
-        self._threads = threads
+        self._executor = executor
+        self._thread_count = thread_count
         self._limits = limits
         self._metrics = metrics
         self._cache = cache
         self._keys = keys
         self._flights: Flights[bytes, Found] = Flights()
-        self.preparing = 0
+        self._preparing = 0
+        self._prepare_s = 0.0
+
+    def ahead(self, arriving: int) -> Ahead:
+        """What is on its way to the batcher's queue, together with `arriving` pictures."""
+        return Ahead(self._preparing + arriving, self._prepare_s / self._thread_count)
 
     async def find(self, data: bytes, served: Served, *, deadline: float, caching: Caching) -> Found:
         """The candidates of an encoded picture. The deadline is the caller's to keep.
@@ -158,11 +168,12 @@ class CandidateSource:
         self, picture: _Picture, flight: Flight[Found], look_up: asyncio.Task[CachedImage | None] | None = None
     ) -> Found:
         served = picture.served
-        self.preparing += 1
+        self._preparing += 1
         try:
-            prepared = await self._in_thread(lambda: prepare(picture.data, served.spec, self._limits))
+            prepared = await self._in_thread(lambda: self._prepare(picture, flight))
         finally:
-            self.preparing -= 1
+            self._preparing -= 1
+        self._prepare_s += (prepared.decode_s + prepared.preprocess_s - self._prepare_s) * LEARN
         stages = {"decode": prepared.decode_s, "preprocess": prepared.preprocess_s}
         trace = current_trace()
         if trace is not None:
@@ -183,5 +194,11 @@ class CandidateSource:
             self._cache.put(picture.key, entry)
         return Found(entry, {**stages, "infer": answer.inferred_s}, picture.result)
 
+    def _prepare(self, picture: _Picture, flight: Flight[Found]) -> Prepared:
+        # It may have waited for its thread until nobody waits for it any more.
+        if time.monotonic() >= flight.deadline:
+            raise DeadlineExceeded("the deadline passed before the picture was decoded")
+        return prepare(picture.data, picture.served.spec, self._limits)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -140,3 +140,19 @@ async def test_a_closed_service_is_503(make_service: MakeService, connect: Conne
     answer = await post(client, png)
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:yolov7-service:problem:draining")
     assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("name", ["accept", "cache-control"])
+async def test_an_absurdly_long_header_is_400(client: httpx.AsyncClient, png: bytes, name: str):
+    answer = await client.post("/v1/detect", content=png, headers=PNG | {name: "a/b," * 1000})
+    assert (answer.status_code, answer.json()["title"]) == (400, "Malformed request")
+
+
+async def test_what_waited_for_a_thread_until_its_deadline_is_not_decoded(
+    make_service: MakeService, make_client: MakeClient, post: Post, png: bytes
+):
+    client = await make_client(worker_threads=1)
+    answers = await asyncio.gather(
+        *(client.post("/v1/detect", content=png, headers=PNG | {"X-Request-Timeout-Ms": "1"}) for _ in range(8))
+    )
+    assert {answer.status_code for answer in answers} <= {503, 504}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.batching.policy import Adaptive
+from service.batching.policy import Adaptive, Ahead
 from service.batching.queue import Entry, Queue
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +95,9 @@ async def test_another_batch_starts_beside_others_only_if_that_helps():
     for n in (1, 2, 4, 8):
         shared.observe("a", n, load=2, seconds=0.020, now=0.0)
     assert not shared.decide(0.0, queue_of(*entries), running=1).batch
-    # What was learnt long ago is tried again.
+    # What was learnt long ago is tried again, once what it is compared with is known anew.
+    assert not shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running=1).batch
+    shared.observe("a", 1, load=1, seconds=0.010, now=11.0)
     assert shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running=1).batch
 
 
@@ -113,10 +115,33 @@ async def test_if_all_would_come_too_late_the_engine_works_all_the_same():
 async def test_the_time_to_an_answer_grows_with_what_is_ahead():
     learnt = taught(0.0, 0.010)
     waits = [
-        learnt.answer_s(0.0, queue_of(*(entry(str(n)) for n in range(ahead))), running=1, preparing=0)
+        learnt.answer_s(queue_of(*(entry(str(n)) for n in range(ahead))), running=1, ahead=Ahead())
         for ahead in (0, 1, 5)
     ]
     assert waits[0] < waits[1] < waits[2]
-    assert 0.05 < waits[2] < 0.1
-    assert learnt.answer_s(0.0, queue_of(), running=0, preparing=0) == 0.0
-    assert learnt.answer_s(0.0, queue_of(), running=1, preparing=5) == pytest.approx(waits[2])
+    assert 0.05 < waits[2] < 0.2
+    assert learnt.answer_s(queue_of(), running=0) == 0.0
+    assert learnt.answer_s(queue_of(), running=1, ahead=Ahead(5)) == pytest.approx(waits[2])
+
+
+async def test_slow_preparation_counts_where_it_sets_the_pace():
+    learnt = taught(0.0, 0.010)
+    fast, slow = (learnt.answer_s(queue_of(), running=0, ahead=Ahead(10, seconds)) for seconds in (0.001, 0.5))
+    assert fast < 1.0 < 5.0 < slow
+
+
+async def test_a_large_batch_is_waited_for_as_a_whole():
+    learnt = taught(0.0, 0.010, loads=(4,))
+    assert learnt.answer_s(queue_of(), running=4) > 0.05
+
+
+async def test_what_is_unknown_is_tried_one_step_at_a_time():
+    learnt = taught(0.010, 0.0, loads=(1,), most_running=4)
+    entries = [entry(str(n)) for n in range(8)]
+    assert learnt.decide(0.0, queue_of(*entries), running=1).batch
+    assert not learnt.decide(0.0, queue_of(*entries), running=2).batch
+
+
+async def test_an_unknown_load_is_guessed_for_the_deadlines_sake():
+    entries = [entry(str(n), deadline=0.015) for n in range(8)]
+    assert len(taught(0.010, 0.001, most_running=2).decide(0.0, queue_of(*entries), running=1).batch) == 1

@@ -137,7 +137,7 @@ async def test_what_cannot_be_decoded_is_told_each_time(make_service: MakeServic
         with pytest.raises(UndecodableImage):
             await find(source, png[:60], served)
     assert sample(service, "cache_total", result="miss") == 2
-    assert sample(service, "cache_bytes") == source.preparing == 0
+    assert sample(service, "cache_bytes") == source.ahead(0).images == 0
 
 
 async def test_a_failed_inference_is_not_kept(make_service: MakeService, engine_with_switch, png: bytes):
