@@ -41,7 +41,7 @@ class Decision(Generic[Group, Payload, Result]):
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """Images that are on their way to the queue, and what each takes of the time of those who prepare them, together."""
+    """Images that are on their way to the queue, and the time that each takes of those who prepare them, together."""
 
     images: int = 0
     image_s: float = 0.0

@@ -175,7 +175,7 @@ class Detector:
         letterbox = Letterbox.fit(entry.image_hw, entry.shape_hw)
         if count_contenders(entry.candidates, options) <= POSTPROCESSED_IN_PLACE:
             return postprocess(entry.candidates, letterbox, options)
-        # In the loop's own threads, so that what is nearly done does not wait behind pictures that are yet to be decoded.
+        # In the loop's own threads: what is nearly done does not wait behind pictures that are yet to be decoded.
         return await asyncio.to_thread(postprocess, entry.candidates, letterbox, options)
 
     def _leave(self, model: ModelVersion) -> None:
