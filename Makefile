@@ -44,7 +44,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[service,triton,tracing,training,dev]'
 	@touch $@ $(VENV)/.service
 
-triton: $(TRITON)/.triton  ## a real tritonserver from a wheel, for the tests and for deploy/triton/tritonserver.py
+triton: $(VENV)/.service $(TRITON)/.triton  ## a real tritonserver from a wheel, for deploy/triton/tritonserver.py, and what the gateway needs to speak to it
+	$(PIP) --editable '.[service,triton]'
 
 $(TRITON)/.triton: deploy/triton/install.sh deploy/triton/constraints.txt
 	@echo "installing a tritonserver into $(TRITON) (once) ..."

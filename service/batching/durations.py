@@ -81,7 +81,7 @@ class Durations(Generic[GROUP]):
         return self.recall_s(group, n, load=load) if self.is_fresh(group, load=load, now=now) else None
 
     def guess_s(self, group: GROUP, n: int, *, load: int, now: float) -> float | None:
-        """As `expected_s`; where this load is unknown, from the nearest one as if all shared one core. None: no idea."""
+        """As `expected_s`; an unknown load is guessed from the nearest one as if all shared one core. None: no idea."""
         known = self.expected_s(group, n, load=load, now=now)
         fits = self._fits.get(group)
         if known is not None or not fits:
