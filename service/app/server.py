@@ -1,10 +1,15 @@
 """One serving process: the HTTP server around the service, and its end.
 
 SIGTERM or SIGINT turns the service not ready first, closes the door after the drain delay, finishes what was accepted,
-and closes. A second signal ends at once.
+and closes; while the models are still being loaded, it ends that. A second signal ends at once.
+
+A client is whom the socket names: X-Forwarded-For is believed of nobody, since who may choose its own address may choose
+its own rate. A gateway behind a proxy that is to be trusted needs a setting that names it.
 """
 
+import asyncio
 import logging
+import signal
 import socket
 import time
 from types import FrameType
@@ -26,23 +31,45 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._closes_at: float | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until a signal ends it. Raises StartError before the door opens."""
         try:
-            await self._service.start()
-            await super().serve(sockets)
+            with self.capture_signals():
+                if await self._start():
+                    await super().serve(sockets)
         finally:
             await self._service.aclose()
         logger.info("closed")
 
+    async def _start(self) -> bool:
+        """Whether the service has started; a signal keeps it from that."""
+        self._starting = asyncio.create_task(self._service.start())
+        logger.info("starting")
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            if self._closes_at is None:
+                raise
+            logger.info("ended before it had started")
+            return False
+        return True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second one ends at once."""
+        """The first signal drains, a second one ends at once. Runs between any two steps of what it interrupts."""
+        starting = self._starting is not None and not self._starting.done()
         if self._closes_at is not None:
             self.should_exit = self.force_exit = True
+            if starting:
+                signal.signal(sig, signal.SIG_DFL)
+                signal.raise_signal(sig)
             return
         self._service.draining = True
         self._closes_at = time.monotonic() + self._service.settings.drain_delay_s
+        if self._starting is not None and starting:
+            # Wakes the loop, too, which may wait for nothing but a thread that compiles.
+            self._starting.get_loop().call_soon_threadsafe(self._starting.cancel)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to stop."""
@@ -75,6 +102,7 @@ def serve_on(settings: Settings, listening: socket.socket | None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     Server(config, service).run(sockets=[listening] if listening else None)

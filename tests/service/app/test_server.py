@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -168,6 +169,43 @@ def test_a_second_signal_ends_the_wait_before_the_door_closes(start: Start):
         time.sleep(0.05)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 0
+
+
+def start_and_signal(command: list[str], log: Path, sent: signal.Signals) -> int:
+    """The exit status of a server that is signalled as soon as it starts its models."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+    try:
+        while "starting" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        process.send_signal(sent)
+        return process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_models_are_loaded_ends_well(
+    command: Callable[..., list[str]], tmp_path: Path, sent: signal.Signals
+):
+    log = tmp_path / "log"
+    assert start_and_signal(command(openvino_cache_dir=tmp_path), log, sent) == 0
+    lines = log.read_text()
+    assert "ended before it had started" in lines
+    assert "service.app.server closed" in lines
+    assert "running on" not in lines
+    assert "Traceback" not in lines
+
+
+def test_no_peer_names_an_address_of_its_own(start: Start, png: bytes):
+    server = start(anonymous_rate="1/hour")
+    statuses = [
+        server.request("POST", "/v1/detect", png, content_type="image/png", x_forwarded_for=f"10.0.0.{number}")[0]
+        for number in range(2)
+    ]
+    assert statuses == [200, 429]
 
 
 def test_a_port_that_is_taken_is_said_and_ends_badly(server: Running, start: Start):
