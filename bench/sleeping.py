@@ -9,7 +9,7 @@ that there is something to suppress.
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 import uvicorn
@@ -40,6 +40,16 @@ class SleepingEngine:
     def parallelism(self) -> int:
         """See Engine."""
         return self._parallelism
+
+    @property
+    def shared(self) -> bool:
+        """See Engine."""
+        return False
+
+    @property
+    def wanted(self) -> Set[ModelVersion]:
+        """See Engine."""
+        return frozenset()
 
     async def start(self) -> None:
         """See Engine."""

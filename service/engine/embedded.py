@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,16 @@ class EmbeddedEngine:
     def parallelism(self) -> int:
         """A batch for each stream, and one that lies ready."""
         return self._parallelism
+
+    @property
+    def shared(self) -> bool:
+        """It is this process' own."""
+        return False
+
+    @property
+    def wanted(self) -> Set[ModelVersion]:
+        """It loses nothing."""
+        return frozenset()
 
     async def start(self) -> None:
         """Nothing has to be connected."""

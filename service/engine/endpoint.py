@@ -7,8 +7,8 @@ bringing back what it has lost is Watch's business.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 from service.engine.contract import Contract, override
 from service.engine.protocol import ModelVersion
 from service.engine.shared_memory import Slot
-from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded, RepositoryError
+from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded
 from service.metrics import Metrics
 from service.tracing import current_traceparent
 
@@ -58,6 +58,10 @@ class EngineSilent(EngineFailed):
     """It has not answered in time."""
 
 
+class LoadRefused(EngineFailed):
+    """It cannot load a model as things are there; its files, its device or its memory may be put right."""
+
+
 class RegionUnknown(EngineFailed):
     """The server does not know the shared memory, as after a restart."""
 
@@ -89,6 +93,7 @@ class Endpoint:
         self._dead: dict[ModelVersion, float] = {}
         self._loaded_at: dict[ModelVersion, float] = {}
         self._regions: set[str] = set()
+        self._cuts: set[asyncio.Timeout] = set()
         self._changing = asyncio.Lock()
         self._up = False
         self._metrics = metrics
@@ -146,16 +151,17 @@ class Endpoint:
         self.in_flight += 1
         self.asked_at = started
         try:
-            with self._translated(f"a batch for {batch.model}"):
-                return await self._client.infer(
-                    batch.model.name,
-                    [batch.images],
-                    model_version=batch.model.version,
-                    outputs=[InferRequestedOutput(name) for name in batch.contract.output_names],
-                    headers={"traceparent": parent} if (parent := current_traceparent()) else None,
-                    timeout=int(left * 1e6),
-                    client_timeout=left,
-                )
+            async with self._cut_off():
+                with self._translated(f"a batch for {batch.model}"):
+                    return await self._client.infer(
+                        batch.model.name,
+                        [batch.images],
+                        model_version=batch.model.version,
+                        outputs=[InferRequestedOutput(name) for name in batch.contract.output_names],
+                        headers={"traceparent": parent} if (parent := current_traceparent()) else None,
+                        timeout=int(left * 1e6),
+                        client_timeout=left,
+                    )
         except (EngineFailed, DeadlineExceeded) as exc:
             self._note(exc, batch.model, started)
             raise
@@ -182,7 +188,11 @@ class Endpoint:
                 self._seen.add(model)
 
     async def probe(self) -> None:
-        """Asks whether it is alive and still has what it had, and notes it. Raises nothing."""
+        """Asks whether it is alive and still has what it had, and notes it. Raises nothing.
+
+        Where it does not answer, whatever it was given is called back: a server that hangs keeps its connections, and
+        would hold each batch until its deadline.
+        """
         try:
             with self._asking("a probe"):
                 alive = await self._client.is_server_live(client_timeout=ASK_S)
@@ -193,11 +203,15 @@ class Endpoint:
         except EngineFailed:
             alive = False
         self._mark(up=alive)
+        if not alive:
+            for cut in self._cuts:
+                cut.reschedule(asyncio.get_running_loop().time())
+            self._cuts.clear()
 
     async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
         """Adds a version to those that are ready, which go on; `config` is for a server that has none of them.
 
-        Returns how the server runs it. Raises RepositoryError where it cannot load it, EngineFailed where not now.
+        Returns how the server runs it. Raises EngineFailed.
         """
         async with self._changing:
             await self.look()
@@ -220,7 +234,7 @@ class Endpoint:
             if model in self._ready and rest and config is not None:
                 try:
                     await self._load(model.name, rest, config)
-                except RepositoryError as exc:
+                except LoadRefused as exc:
                     raise EngineFailed(f"the engine cannot unload {model}; its log says why") from exc
             elif model in self._ready:
                 with self._asking(f"unloading {model}"):
@@ -247,15 +261,16 @@ class Endpoint:
         if slot.name in self._regions:
             return
         await self.forget(retired)
-        with self._translated("registering shared memory"):
-            try:
-                await self._client.register_system_shared_memory(
-                    slot.name, f"/{slot.name}", slot.byte_size, client_timeout=deadline - time.monotonic()
-                )
-            except InferenceServerException as exc:
-                # It was told before, by a request that was cancelled meanwhile.
-                if exc.status() != "StatusCode.ALREADY_EXISTS":
-                    raise
+        async with self._cut_off():
+            with self._translated("registering shared memory"):
+                try:
+                    await self._client.register_system_shared_memory(
+                        slot.name, f"/{slot.name}", slot.byte_size, client_timeout=deadline - time.monotonic()
+                    )
+                except InferenceServerException as exc:
+                    # It was told before, by a request that was cancelled meanwhile.
+                    if exc.status() != "StatusCode.ALREADY_EXISTS":
+                        raise
         self._regions.add(slot.name)
 
     async def forget(self, names: Set[str] | None = None) -> None:
@@ -265,6 +280,21 @@ class Endpoint:
             if self._up:
                 with suppress(EngineFailed), self._asking("unregistering shared memory"):
                     await self._client.unregister_system_shared_memory(name, client_timeout=ASK_S)
+
+    @asynccontextmanager
+    async def _cut_off(self) -> AsyncIterator[None]:
+        """For calls that have a request's deadline: ended before it, by EngineDown, once the server does not answer."""
+        if not self._up:
+            raise EngineDown("the engine cannot be reached")
+        try:
+            async with asyncio.timeout(None) as cut:
+                self._cuts.add(cut)
+                try:
+                    yield
+                finally:
+                    self._cuts.discard(cut)
+        except TimeoutError as exc:
+            raise EngineDown("the engine does not answer") from exc
 
     def _note(self, error: Exception, model: ModelVersion, started: float) -> None:
         self.suspicion.set()
@@ -310,7 +340,7 @@ class Endpoint:
         except (EngineDown, EngineSilent):
             raise
         except EngineFailed as exc:
-            raise RepositoryError(f"the engine cannot load model {name!r}; its log says why") from exc
+            raise LoadRefused(f"the engine cannot load model {name!r}; its log says why") from exc
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -319,6 +349,7 @@ class Endpoint:
             with self._translated(what):
                 yield
         except DeadlineExceeded as exc:
+            self.suspicion.set()
             raise EngineSilent(f"the engine does not answer: {what}") from exc
 
     @contextmanager

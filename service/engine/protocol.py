@@ -1,6 +1,6 @@
 """What the rest of the service knows of an engine. It says nothing of where or how the network runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -54,6 +54,16 @@ class Engine(Protocol):
         """At least 1."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways may use the same models: what one unloads is gone for all."""
+        ...
+
+    @property
+    def wanted(self) -> Set[ModelVersion]:
+        """What it loads now or means to bring back by itself: all that it had and was not told to unload."""
+        ...
+
     async def start(self) -> None:
         """Connects, or whatever else must happen once in the running loop. Does not fail because a server is away."""
         ...
@@ -61,7 +71,7 @@ class Engine(Protocol):
     async def load(self, stored: StoredModel) -> Passport:
         """Makes a model version ready to infer; harmless if it is already. May take seconds; others go on meanwhile.
 
-        Raises RepositoryError where the model cannot be loaded, EngineFailed where the engine cannot do it now.
+        Raises RepositoryError where the model's files are wrong, EngineFailed where the engine cannot do it now.
         """
         ...
 

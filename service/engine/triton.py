@@ -13,9 +13,9 @@ A batch that meets a server that is gone is tried at another one within its dead
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,16 @@ class TritonEngine:
         """As the operator chose."""
         return self._options.parallelism
 
+    @property
+    def shared(self) -> bool:
+        """Any number of gateways may use the same servers."""
+        return True
+
+    @property
+    def wanted(self) -> Set[ModelVersion]:
+        """See Engine.wanted."""
+        return {model for endpoint in self._endpoints for model in (*endpoint.wanted, *endpoint.loading)}
+
     async def start(self) -> None:
         """See Engine.start. Takes a few seconds at most where a server does not answer."""
         for endpoint in self._endpoints:
@@ -80,36 +90,50 @@ class TritonEngine:
         await asyncio.gather(*(watch.start() for watch in self._watches))
 
     async def load(self, stored: StoredModel) -> Passport:
-        """See Engine.load. Every server that is up loads it now, the others as soon as they are back."""
+        """See Engine.load. Every server that is up loads it now; those that cannot are left to their watches.
+
+        Raises RepositoryError for what is wrong on our side only: a server's own files, device and memory may be put
+        right at any time.
+        """
         model = ModelVersion(stored.spec.name, stored.spec.version)
         config = await asyncio.to_thread(read_config, stored)
         up = self._up()
-        configs = await _all(watch.load(model, config) for watch in self._watches if watch.endpoint in up)
-        for endpoint in set(self._endpoints).difference(up):
-            endpoint.wanted[model] = config
+        outcomes = await asyncio.gather(
+            *(watch.load(model, config) for watch in self._watches if watch.endpoint in up), return_exceptions=True
+        )
+        configs = _answers(outcomes)
         contract = Contract.of_spec(stored.spec)
-        if any(Contract.of_config(each) != contract for each in configs):
+        if any(Contract.of_config(each) != contract for _, each in configs):
             raise RepositoryError(f"model {model} has other tensors in the engine than in its spec")
         self._contracts[model] = contract
-        return self._passport(up[0], configs[0])
+        for endpoint in self._endpoints:
+            if model not in endpoint.ready:
+                endpoint.wanted.setdefault(model, config)
+        first, its_config = configs[0]
+        return self._passport(up[first], its_config)
 
     async def unload(self, model: ModelVersion) -> None:
         """See Engine.unload."""
         for endpoint in self._endpoints:
             endpoint.wanted.pop(model, None)
-        await _all(endpoint.unload(model) for endpoint in self._up())
+        # Each to its end; then the first error is raised.
+        outcomes = await asyncio.gather(*(endpoint.unload(model) for endpoint in self._up()), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
         self._contracts.pop(model, None)
 
     async def loaded(self) -> Mapping[ModelVersion, Passport]:
         """See Engine.loaded. What any server has ready counts: batches go to those that have it."""
         await asyncio.gather(*(_look(endpoint) for endpoint in self._up()))
-        passports = {}
+        passports: dict[ModelVersion, Passport] = {}
         for endpoint in self._up():
             for model, config in endpoint.ready.items():
                 contract = self._contracts.get(model) or Contract.of_config(config)
                 if contract is not None:
                     self._contracts[model] = contract
-                    passports[model] = self._passport(endpoint, config)
+                    # The first server's, as at a load: where several differ it is not to change with every look.
+                    passports.setdefault(model, self._passport(endpoint, config))
         return passports
 
     async def infer(
@@ -213,12 +237,10 @@ async def _look(endpoint: Endpoint) -> None:
         await endpoint.look()
 
 
-async def _all(calls: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Side by side, every one to its end; then the first error is raised."""
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    answers = []
+def _answers(outcomes: Sequence[_T | BaseException]) -> list[tuple[int, _T]]:
+    """Those that worked, each with its place; raises the first error where none did."""
+    answers = [(place, each) for place, each in enumerate(outcomes) if not isinstance(each, BaseException)]
     for outcome in outcomes:
-        if isinstance(outcome, BaseException):
+        if isinstance(outcome, BaseException) and not (answers and isinstance(outcome, EngineFailed)):
             raise outcome
-        answers.append(outcome)
     return answers

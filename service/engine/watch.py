@@ -17,7 +17,7 @@ from tritonclient.grpc import model_config_pb2
 
 from service.engine.endpoint import LOAD_S, Endpoint
 from service.engine.protocol import ModelVersion
-from service.errors import EngineFailed, RepositoryError
+from service.errors import EngineFailed
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Watch:
             logger.warning("%s: reloading model %s", endpoint.url, model)
             try:
                 await endpoint.reload(model)
-            except (EngineFailed, RepositoryError) as exc:
+            except EngineFailed as exc:
                 logger.error("%s: model %s cannot be reloaded: %s", endpoint.url, model, exc)
                 self._retries[model] = (time.monotonic() + pause, min(2 * pause, LAST_RETRY_S))
             else:

@@ -169,6 +169,63 @@ async def test_a_hanging_server_costs_deadlines_and_is_noticed(
     assert not reloads(metrics)
 
 
+@pytest.mark.parametrize("shared_memory", ["on", "off"])
+async def test_what_a_hanging_server_holds_is_called_back_long_before_its_deadline(
+    make_engine: Callable[..., Any], servers: list[Any], stored: StoredModel, shared_memory: str, until: Any
+):
+    engine = await make_engine(servers[0].url, shared_memory=shared_memory)
+    await engine.load(stored)
+    servers[0].send_signal(signal.SIGSTOP)
+    try:
+        held = [asyncio.ensure_future(infer(engine, 30.0)) for _ in range(3)]
+        await until(lambda: all(call.done() for call in held))
+        ends = await asyncio.gather(*held, return_exceptions=True)
+        assert [type(end) for end in ends] == [EngineDown] * 3
+        for call in (engine.loaded, lambda: infer(engine, 30.0)):
+            with pytest.raises(EngineDown):
+                await call()
+    finally:
+        servers[0].send_signal(signal.SIGCONT)
+    await infer_again(engine)
+
+
+async def test_what_a_hanging_server_holds_is_answered_by_another(
+    make_engine: Callable[..., Any], servers: list[Any], stored: StoredModel, until: Any
+):
+    engine = await make_engine(*(server.url for server in servers))
+    await engine.load(stored)
+    servers[0].send_signal(signal.SIGSTOP)
+    try:
+        held = [asyncio.ensure_future(infer(engine, 30.0)) for _ in range(4)]
+        await until(lambda: all(call.done() for call in held))
+        await asyncio.gather(*held)
+        assert set(await engine.loaded()) == {MODEL}
+    finally:
+        servers[0].send_signal(signal.SIGCONT)
+
+
+async def test_one_server_that_cannot_load_is_no_failed_load_and_follows(
+    make_engine: Callable[..., Any],
+    triton_server: Callable[..., Any],
+    triton_repository: Callable[[], Path],
+    servers: list[Any],
+    metrics: Metrics,
+    until: Any,
+):
+    root = triton_repository()
+    stored, broken = open_model(root, "plain", "1"), triton_server(root)
+    script = stored.onnx.with_name("model.py")
+    good = script.read_text()
+    script.write_text("raise RuntimeError")
+    engine = await make_engine(broken.url, servers[0].url)
+    await engine.load(stored)
+    assert engine.wanted == {MODEL}
+    await infer(engine)
+    script.write_text(good)
+    await until(lambda: reloads(metrics))
+    assert len(broken.stubs()) == 1
+
+
 async def test_a_server_that_was_away_at_the_load_loads_when_it_is_there(
     make_engine: Callable[..., Any], servers: list[Any], stored: StoredModel, metrics: Metrics, until: Any
 ):
