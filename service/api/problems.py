@@ -3,14 +3,11 @@
 Nothing here decides what is an error.
 """
 
-import asyncio
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from service.errors import (
     BodyTooLarge,
@@ -42,8 +39,6 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:yolov7-service:problem:"
-# What a client gets to read our answer while it is still sending a body that we do not want.
-LINGER_S = 2.0
 
 # Type of error → status, name, title. A subclass that is not here is answered as its parent.
 TABLE: Mapping[type[Exception], tuple[int, str, str]] = {
@@ -95,27 +90,8 @@ class Problem:
         }
         if self.findings:
             document["errors"] = [{"pointer": finding.pointer, "detail": finding.detail} for finding in self.findings]
-        response_class = ClosingResponse if self.closes else Response
-        return response_class(json.dumps(document), self.status, dict(self.headers), MEDIA_TYPE)
-
-
-class ClosingResponse(Response):
-    """Answers while the body still comes, then closes.
-
-    To close with bytes unread would reset the connection and could take the answer with it, so what comes is read
-    and dropped for a moment first.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI interface."""
-        self.headers["connection"] = "close"
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while (await receive()).get("more_body"):
-                    pass
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        headers = dict(self.headers) | ({"Connection": "close"} if self.closes else {})
+        return Response(json.dumps(document), self.status, headers, MEDIA_TYPE)
 
 
 def describe(error: ServiceError | ImageError) -> Problem:

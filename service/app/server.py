@@ -3,8 +3,8 @@
 SIGTERM or SIGINT turns the service not ready first, closes the door after the drain delay, finishes what was accepted,
 and closes; while the models are still being loaded, it ends that. A second signal ends at once.
 
-A client is whom the socket names: X-Forwarded-For is believed of nobody, since who may choose its own address may choose
-its own rate. A gateway behind a proxy that is to be trusted needs a setting that names it.
+A client is whom the socket names: X-Forwarded-For is believed of nobody, since who may choose an address may choose a
+rate. A gateway behind a proxy that is to be trusted needs a setting that names it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from service.app.logs import configure_logging
+from service.app.protocol import BoundedProtocol
 from service.app.service import VERSION, Service, build_application
 from service.app.workers import supervise
 from service.settings import Settings
@@ -96,7 +97,7 @@ def serve_on(settings: Settings, listening: socket.socket | None) -> None:
         host=settings.host,
         port=settings.port,
         loop="auto",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,263 @@
+"""One HTTP connection: uvicorn's own protocol, with an end to whatever a client could make us hold or wait for.
+
+- A head (request line and headers) has so many bytes and so much time; trailers and chunk extensions have as many
+  bytes, the rest of a body that was answered already as much time. Other bodies are service.api.body's.
+- A process has so many connections: those beyond are told so.
+- Who does not read its answer loses the connection, and with it what was to be sent.
+- A connection that ends while its client still sends is shut for writing only, and what comes is dropped for a moment:
+  to close with bytes unread would reset it, which could take the answer back from the client.
+
+Whatever uvicorn closes is closed by `_end`. A request whose head and body come whole pays for this less than a
+microsecond. Knows nothing of what is asked and answered.
+"""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.api.problems import Problem, describe
+from service.errors import MalformedRequest, Overloaded
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the connections of one process may take.
+
+    A head is counted by the chunks of the socket that it comes in, so one of up to a chunk more may pass. `turned_away`
+    of those beyond `connections` may wait for their 503 at a time, before even that is spared.
+    """
+
+    # A token, a trace and every header of a browser together have a tenth of it.
+    head_bytes: int = 64 * 1024
+    head_s: float = 10.0
+    # Twice what a process can answer in the time that a client waits; a file descriptor and some 20 kB each.
+    connections: int = 2048
+    turned_away: int = 256
+    # For 64 KiB of buffer to drain: by then the client is away, or reads on purpose as slowly as that.
+    write_s: float = 30.0
+    linger_s: float = 2.0
+    # More than a client is likely to send in that time over a network.
+    linger_bytes: int = 64 * 1024 * 1024
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """`bounds` are the class's, since it is uvicorn that makes the instances."""
+
+    bounds: ClassVar[Bounds] = Bounds()
+    # As it is until the first request.
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # Bytes since a head was complete or a part of a body came: they belong to neither.
+        self._loose = 0
+        self._head_too_large = False
+        # Whether the body of the last request is still to come.
+        self._receiving = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+        # Bytes that were dropped since the end was decided; None before.
+        self._dropped: int | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The interface of asyncio.Protocol, as all that follows up to `resume_writing`."""
+        self._socket = transport
+        self._wire = _Wire(transport, self)
+        super().connection_made(cast(asyncio.Transport, self._wire))
+        beyond = len(self.connections) - self.bounds.connections
+        if beyond > self.bounds.turned_away:
+            self._socket.abort()
+        elif beyond > 0:
+            self._refuse(describe(Overloaded("too many connections")))
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come or go."""
+        self._dropped = self._dropped or 0
+        for timer in (self._head_timer, self._write_timer, self._linger_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what is neither a whole head nor a body."""
+        if self._dropped is not None:
+            self._drop(len(data))
+            return
+        self._loose += len(data)
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is None or cycle.scope is not self.scope or cycle.response_complete:
+            self._await_head()
+        elif self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if self._loose > self.bounds.head_bytes:
+            self._refuse(self._too_large())
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        self._limit_writing()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        # What is left of a connection that was closed has to leave in time, too.
+        if self._write_timer is not None and not self._socket.is_closing():
+            self._write_timer.cancel()
+            self._write_timer = None
+        super().resume_writing()
+
+    def on_headers_complete(self) -> None:
+        """The interface of the parser, as the two that follow."""
+        if self._loose > self.bounds.head_bytes and self._head_size() > self.bounds.head_bytes:
+            self._head_too_large = True
+            raise _HeadTooLarge
+        super().on_headers_complete()
+        self._loose = 0
+        self._receiving = True
+        # The headers are the application's now. The parser brings trailers in the same way.
+        self.headers = NOWHERE
+
+    def on_body(self, body: bytes) -> None:
+        """A part of it."""
+        self._loose = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is here as a whole."""
+        super().on_message_complete()
+        self._receiving = False
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn answers when the parser failed."""
+        self._refuse(self._too_large() if self._head_too_large else describe(MalformedRequest(msg)))
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+
+    def _too_large(self) -> Problem:
+        detail = f"at most {self.bounds.head_bytes:,} bytes of request line and headers are taken"
+        return Problem(431, "head-too-large", "Too many header bytes", detail)
+
+    def _await_head(self) -> None:
+        if self._head_timer is None and not self._is_ending():
+            self._head_timer = self.loop.call_later(self.bounds.head_s, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            # It comes while its predecessor is being answered, which has time limits of its own.
+            self._await_head()
+        elif self._loose and not self._receiving:
+            detail = f"the headers did not arrive within {self.bounds.head_s:g} s"
+            self._refuse(Problem(408, "head-too-slow", "The head arrived too slowly", detail))
+        else:
+            self._end()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answers what never reaches the application, and ends the connection."""
+        if self._is_ending():
+            return
+        if self._may_answer():
+            response = problem.response(f"{random.getrandbits(128):032x}", "*")
+            headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
+            lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+            self._socket.write(STATUS_LINE[problem.status] + lines + b"\r\n" + bytes(response.body))
+        self._linger()
+
+    def _may_answer(self) -> bool:
+        """Whether the client would take an answer for that of what it is sending, and not of a request before."""
+        cycle = self.cycle
+        if cycle is not None and self._receiving:
+            return not cycle.response_started and not self.pipeline
+        return cycle is None or cycle.response_complete
+
+    def _is_ending(self) -> bool:
+        return self._dropped is not None or self._socket.is_closing()
+
+    def _end(self) -> None:
+        """Ends the connection once everything is written."""
+        if self._is_ending():
+            return
+        if self._receiving or self.pipeline:
+            self._linger()
+        else:
+            self._close()
+
+    def _linger(self) -> None:
+        self._dropped = 0
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_reading()
+        if self._socket.can_write_eof():
+            self._socket.write_eof()
+        self._wire.write = _drop
+        self._linger_timer = self.loop.call_later(self.bounds.linger_s, self._close)
+
+    def _drop(self, count: int) -> None:
+        self._dropped = (self._dropped or 0) + count
+        if self._dropped > self.bounds.linger_bytes:
+            self._close()
+
+    def _close(self) -> None:
+        self._socket.close()
+        if self._socket.get_write_buffer_size():
+            self._limit_writing()
+
+    def _limit_writing(self) -> None:
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self.bounds.write_s, self._abort)
+
+    def _abort(self) -> None:
+        logger.info("a client that does not read its answer is cut off")
+        self._socket.abort()
+
+
+class _Wire:
+    """The transport as uvicorn's code has it; without a cost to what it passes on."""
+
+    __slots__ = ("close", "get_extra_info", "is_closing", "pause_reading", "resume_reading", "write")
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        self.write = transport.write
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = protocol._is_ending  # noqa: SLF001 - one thing in two parts
+        self.close = protocol._end  # noqa: SLF001
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    def append(self, item: tuple[bytes, bytes], /) -> None:
+        pass
+
+
+class _HeadTooLarge(Exception):
+    """Stops the parser, which tells of its callbacks' errors only that there was one."""
+
+
+NOWHERE = _Nowhere()
+
+
+def _drop(data: bytes | bytearray | memoryview) -> None:
+    pass
