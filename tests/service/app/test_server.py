@@ -59,6 +59,23 @@ def test_a_long_body_that_comes_anyway_still_gets_its_answer(server: Running):
         assert connection.recv(1) == b""
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_who_sends_all_before_reading_gets_an_early_refusal(server: Running, version: bytes):
+    head = post_head(5_000_000, "Connection: close").replace(b"image/png", b"text/plain")
+    with server.open() as connection:
+        connection.sendall(head.replace(b"HTTP/1.1", version))
+        connection.sendall(bytes(5_000_000))
+        assert read_answer(connection)[0] == 415
+        assert connection.recv(1) == b""
+
+
+def test_a_head_without_end_is_refused(server: Running):
+    with server.open() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nName: " + b"x" * 1_000_000)
+        status, body = read_answer(connection)
+    assert (status, json.loads(body)["type"]) == (431, "urn:yolov7-service:problem:head-too-large")
+
+
 def test_a_body_of_unannounced_length_is_cut_off(server: Running):
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
     head = post_head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
