@@ -8,6 +8,7 @@ then what was accepted finishes, then everything closes in reverse.
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,8 @@ from prometheus_client import CollectorRegistry
 from service.access import Keys, Rate, Rates, SharedRates
 from service.api import AdminRoutes, DetectRoute, Door, Limits, Routes, StatusRoutes, build_api
 from service.api.exchange import TraceMiddleware
+from service.app.lease import FileLease
+from service.app.shared_folder import mark_served
 from service.batching import Adaptive, Batcher
 from service.batching.batcher import Infer
 from service.cache import CacheKeys, CandidateCache, MemoryTier, RedisLease, RedisTier, connect
@@ -33,7 +36,7 @@ from service.engine.cores import usable_cores
 from service.engine.protocol import Engine, Target
 from service.engine.repository import model_names
 from service.errors import StartError
-from service.metrics import Metrics
+from service.metrics import SHARED, Metrics
 from service.models import Models
 from service.settings import Settings
 from service.tracing import Tracer
@@ -63,8 +66,9 @@ class Service:
         self.threads = ThreadPoolExecutor(settings.worker_threads or usable_cores(), thread_name_prefix="worker")
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self.redis = connect(redis_url) if redis_url else None
-        self.lease = RedisLease(self.redis) if self.redis else None
-        self.engine = engine or _build_engine(settings, self.metrics, self.lease.hold if self.lease else _always)
+        shared = os.environ.get(SHARED) if settings.workers > 1 else None
+        self.folder = Path(shared) if shared else None
+        self.engine = engine or _build_engine(settings, self.metrics, self._lease())
         self.batcher: DetectorBatcher = Batcher(
             self.engine.infer if self.tracer is None else _traced(self.engine, self.tracer),
             Adaptive(most_running=self.engine.parallelism, largest=self._largest),
@@ -107,6 +111,8 @@ class Service:
         await self.engine.start()
         await self.rates.start()
         await self.models.start(self.names)
+        if self.folder is not None:
+            mark_served(self.folder)
 
     async def aclose(self) -> None:
         """Finishes what was accepted and frees everything, last built first."""
@@ -128,6 +134,12 @@ class Service:
 
     def _largest(self, target: Target) -> int:
         return self.models.largest(target.model)
+
+    def _lease(self) -> Lease:
+        """Among all gateways at one Redis, or the workers of one parent; else there is nobody to share with."""
+        if self.redis is not None:
+            return RedisLease(self.redis).hold
+        return _always if self.folder is None else FileLease(self.folder).hold
 
     def _build_cache(self) -> CandidateCache | None:
         settings = self.settings
@@ -172,20 +184,30 @@ def build_application(service: Service) -> FastAPI:
 
 def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
     """Only the engine chosen is imported, so that a gateway needs no other's libraries."""
-    if settings.engine == "triton":
-        from service.engine.triton import TritonEngine, TritonOptions  # noqa: PLC0415 - see above
+    try:
+        return _triton(settings, metrics, lease) if settings.engine == "triton" else _embedded(settings)
+    except ModuleNotFoundError as exc:
+        extra = "triton" if settings.engine == "triton" else "service"
+        raise StartError(f"engine {settings.engine} needs {exc.name}: pip install 'yolov7-service[{extra}]'") from exc
 
-        return TritonEngine(
-            TritonOptions(
-                urls=tuple(url.strip() for url in settings.triton_urls.split(",")),
-                parallelism=settings.triton_batches,
-                shared_memory=settings.triton_shared_memory,
-                default_precision=settings.triton_precision,
-            ),
-            metrics=metrics,
-            lease=lease,
-        )
-    from service.engine.embedded import EmbeddedEngine, EmbeddedOptions  # noqa: PLC0415 - see above
+
+def _triton(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
+    from service.engine.triton import TritonEngine, TritonOptions  # noqa: PLC0415 - see _build_engine
+
+    return TritonEngine(
+        TritonOptions(
+            urls=tuple(url.strip() for url in settings.triton_urls.split(",")),
+            parallelism=settings.triton_batches,
+            shared_memory=settings.triton_shared_memory,
+            default_precision=settings.triton_precision,
+        ),
+        metrics=metrics,
+        lease=lease,
+    )
+
+
+def _embedded(settings: Settings) -> Engine:
+    from service.engine.embedded import EmbeddedEngine, EmbeddedOptions  # noqa: PLC0415 - see _build_engine
 
     return EmbeddedEngine(
         EmbeddedOptions(

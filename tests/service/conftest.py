@@ -5,9 +5,11 @@ largest channel, box = the cell. So a pure red cell scores 1 as "red", and the l
 """
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import io
+import os
 import shutil
 import signal
 import socket
@@ -285,6 +287,27 @@ def encode() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def png(picture: NDArray[np.uint8], encode: Callable[..., bytes]) -> bytes:
     return encode(picture)
+
+
+def end_session(process: subprocess.Popen[bytes], seconds: float = 10) -> None:
+    """Ends a process that was started in a session of its own, and all of that session."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    # Workers have process groups of their own, but the session of their parent.
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(ValueError, ProcessLookupError):
+            if os.getsid(int(entry.name)) == process.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def end() -> Callable[..., None]:
+    """Ends a process with all that it started: (process, seconds=)."""
+    return end_session
 
 
 class RedisServer:

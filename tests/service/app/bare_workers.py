@@ -2,7 +2,8 @@
 
     python bare_workers.py port=0 workers=2 ...
 
-`default_model` says how they behave: "unable" to start, "patient" (two signals end it), or anything else.
+`default_model` says how they behave: "unable" to start, "broken" or "killed" while they start, "patient" (two signals
+end it), or anything else.
 """
 
 import json
@@ -11,10 +12,12 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from service.app.logs import configure_logging
+from service.app.shared_folder import mark_served
 from service.app.workers import supervise
 from service.errors import StartError
 from service.metrics import SHARED, Metrics
@@ -27,9 +30,14 @@ def answer(settings: Settings, listening: socket.socket | None) -> None:
     """/metrics as the service has it; any other path: who answers. Each answer counts as one request."""
     if settings.default_model == "unable":
         raise StartError("no model at all")
+    if settings.default_model == "broken":
+        raise RuntimeError("a bug")
+    if settings.default_model == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     end_by_signals(2 if settings.default_model == "patient" else 1)
     metrics = Metrics(CollectorRegistry())
     metrics.in_flight.set(1)
+    mark_served(Path(os.environ[SHARED]))
     while True:
         connection, _ = listening.accept()
         with connection:

@@ -50,7 +50,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+def launch(tmp_path_factory: pytest.TempPathFactory, end: Callable[..., None]) -> Iterator[Callable[..., Running]]:
     """Starts a process that says on which port it runs: (command); all are gone at the end."""
     folder = tmp_path_factory.mktemp("servers")
     processes: list[subprocess.Popen[bytes]] = []
@@ -63,8 +63,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., R
 
     yield launch
     for process in processes:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from service.app.shared_folder import shared_folder, use
+from service.app.workers import FIRST_RESTART_S, LAST_RESTART_S, next_pause
+from service.metrics import SHARED
 
 SCRIPT = str(Path(__file__).with_name("bare_workers.py"))
 
@@ -50,10 +55,30 @@ def requests_counted(crew: Crew) -> float:
 
 def is_gone(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    return False
+    # Who has lost its parent is somebody else's to bury.
+    return state == "Z"
+
+
+def until_gone(pids: Iterable[int]) -> None:
+    for _ in range(2000):
+        if all(map(is_gone, pids)):
+            return
+        time.sleep(0.01)
+    raise AssertionError("a worker lives on")
+
+
+def run_to_its_end(*settings: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT, *settings],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
+    )
 
 
 def test_workers_share_a_socket_and_add_their_numbers_up(muster: Muster):
@@ -90,7 +115,7 @@ def test_a_worker_that_was_killed_is_replaced_and_its_counts_stay(muster: Muster
     assert "yolov7_requests_in_flight 2.0" in crew.request("GET", "/metrics")[1].decode()
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_all(muster: Muster, sig: signal.Signals):
     crew = muster(workers=3)
     pids = until_all_answer(crew, 3)
@@ -136,21 +161,115 @@ def test_a_signal_while_workers_are_being_started_ends_them_too(muster: Muster):
         crew.open()
 
 
-def test_workers_that_cannot_start_end_it_all(muster: Muster):
+@pytest.mark.parametrize("behaviour", ["", "patient"])
+def test_workers_do_not_outlive_a_parent_that_is_killed(muster: Muster, behaviour: str):
+    crew = muster(default_model=behaviour or "quick")
+    pids = until_all_answer(crew)
+    crew.process.kill()
+    crew.process.wait()
+    for pid in pids:
+        crew.await_log(f"told {pid}")
+    if behaviour == "patient":
+        # They drain as if their parent had told them, and a second signal still ends them.
+        assert until_all_answer(crew) == pids
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+    until_gone(pids)
+    socket.create_server(("127.0.0.1", crew.port)).close()
+
+
+def test_a_parent_under_nohup_is_not_hung_up(launch: Callable[..., Crew]):
+    crew = launch(["nohup", sys.executable, SCRIPT])
+    pids = until_all_answer(crew)
+    crew.process.send_signal(signal.SIGHUP)
+    assert until_all_answer(crew) == pids
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "reason"),
+    [
+        ("unable", "cannot start: no model at all", "a worker cannot start, its line above says why"),
+        ("broken", "RuntimeError: a bug", "a worker ended with 1 before it had served"),
+        ("killed", "", "a worker ended with -9 before it had served"),
+    ],
+)
+def test_workers_that_end_before_they_serve_end_it_all(behaviour: str, status: str, reason: str):
+    ended = run_to_its_end(f"default_model={behaviour}")
+    assert ended.returncode == 1
+    assert status in ended.stderr
+    assert ended.stderr.splitlines()[-1] == f"yolov7-service: {reason}"
+    assert ("Traceback" in ended.stderr) == (behaviour == "broken")
+    assert "another one is started" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "settings", "line"),
+    [
+        (
+            "tritonclient",
+            {"engine": "triton"},
+            "engine triton needs tritonclient: pip install 'yolov7-service[triton]'",
+        ),
+        ("tritonclient", {"engine": "triton", "workers": 2}, "a worker cannot start, its line above says why"),
+        ("openvino", {}, "engine embedded needs openvino: pip install 'yolov7-service[service]'"),
+    ],
+)
+def test_an_engine_without_its_library_says_what_to_install(
+    command: Callable[..., list[str]], tmp_path: Path, library: str, settings: dict[str, Any], line: str
+):
+    missing = f"raise ModuleNotFoundError(\"No module named '{library}'\", name='{library}')"
+    (tmp_path / f"{library}.py").write_text(missing)
     ended = subprocess.run(
-        [sys.executable, SCRIPT, "default_model=unable"], capture_output=True, text=True, timeout=60, check=False
+        command(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     assert ended.returncode == 1
-    assert "cannot start: no model at all" in ended.stderr
-    assert ended.stderr.splitlines()[-1] == "yolov7-service: a worker cannot start, its line above says why"
+    assert ended.stderr.splitlines()[-1] == f"yolov7-service: {line}"
+    assert f"engine {settings.get('engine', 'embedded')} needs {library}: pip install" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "another one is started" not in ended.stderr
 
 
 def test_a_port_that_is_taken_is_said():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ended = subprocess.run(
-            [sys.executable, SCRIPT, f"port={port}"], capture_output=True, text=True, timeout=60, check=False
-        )
+        ended = run_to_its_end(f"port={port}")
     assert ended.returncode == 1
     assert re.fullmatch(f"yolov7-service: cannot listen on 127.0.0.1 port {port}: .*in use.*\n", ended.stderr)
+
+
+def test_pauses_between_restarts_double_up_to_a_bound_and_a_long_life_resets_them():
+    pauses = [FIRST_RESTART_S]
+    for _ in range(6):
+        pauses.append(next_pause(pauses[-1], 0.1))
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert next_pause(30.0, LAST_RESTART_S) == FIRST_RESTART_S
+
+
+def test_folders_that_killed_parents_left_go_with_the_next_start(tmp_path: Path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, living, other = (
+        tmp_path / f"yolov7-metrics-{name}" for name in (f"{ended.pid}-a", f"{os.getpid()}-a", "old")
+    )
+    draining = tmp_path / f"yolov7-metrics-{ended.pid}-b"
+    for folder in (left, living, other, draining):
+        folder.mkdir()
+        (folder / "counter_1.db").touch()
+    use(draining)
+    assert run_to_its_end("default_model=unable", TMPDIR=str(tmp_path)).returncode == 1
+    assert sorted(tmp_path.iterdir()) == sorted([living, other, draining])
+
+
+def test_a_folder_named_by_our_own_number_is_our_predecessors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(SHARED, "")
+    left = tmp_path / f"yolov7-metrics-{os.getpid()}-a"
+    left.mkdir()
+    with shared_folder() as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())
