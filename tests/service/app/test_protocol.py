@@ -187,6 +187,15 @@ async def test_a_head_beyond_the_limit_is_431_and_the_end(spelling: str):
         assert await client.at_end()
 
 
+async def test_a_head_beyond_the_limit_is_431_even_where_it_comes_at_once(until: Until):
+    async with serving(LONG) as server:
+        client = await server.open()
+        await until(lambda: bool(server.connections))
+        (connection,) = server.connections
+        connection.data_received(GET[:-2] + b"name: value\r\n" * 6_000 + b"\r\n")
+        assert problem(await client.answer()) == (431, "head-too-large")
+
+
 async def test_a_head_within_the_limit_may_come_in_pieces_and_behind_a_large_body():
     head = GET[:-2] + b"name: " + b"x" * 60_000 + b"\r\n\r\n"
     async with serving(LONG) as server:
@@ -289,6 +298,16 @@ async def test_who_reads_an_answer_gets_all_of_it(until: Until):
         await until(lambda: not server.connections)
 
 
+async def test_who_has_read_a_large_answer_may_ask_on_the_same_connection():
+    async with serving(LONG) as server:
+        client = await server.open()
+        for _ in range(2):
+            await client.send(post("/large", 0))
+            assert len((await client.answer())[1]) == LARGE
+            (connection,) = server.connections
+            assert connection._write_timer is None
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_an_early_answer_reaches_who_sends_everything_first(version: str, until: Until):
     async with serving(LONG) as server:
@@ -311,14 +330,18 @@ async def test_what_comes_after_the_last_answer_is_not_dropped_for_ever(bounds: 
         await until(lambda: not server.connections)
 
 
-async def test_nonsense_is_400_and_never_taken_for_the_answer_of_a_request_before():
+async def test_nonsense_is_400():
     async with serving(LONG) as server:
         client = await server.open()
         await client.send(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
         assert problem(await client.answer()) == (400, "malformed-request")
-        client.close()
+
+
+@pytest.mark.parametrize("between", [b"", GET])
+async def test_an_answer_to_nonsense_is_never_taken_for_that_of_a_request_before(between: bytes):
+    async with serving(LONG) as server:
         client = await server.open()
-        await client.send(GET.replace(b"/ ", b"/wait "))
-        await client.send(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        await client.send(GET.replace(b"/ ", b"/wait ") + between + b"\x16\x03\x01 this is no HTTP\r\n\r\n")
         assert await client.at_end()
         server.application.may_answer.set()
+        assert await client.at_end()
