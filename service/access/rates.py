@@ -9,6 +9,7 @@ While Redis is away each process counts for itself, and a client may get its rat
 """
 
 import hashlib
+import ipaddress
 import time
 from collections.abc import Callable
 
@@ -53,12 +54,13 @@ class Rates:
     async def take(self, client: Client, *, peer: str = "") -> Allowance | None:
         """Counts one request of the client; of `peer`, any text that tells callers apart, where it is anonymous.
 
+        Peers of one IPv6 network of 64 bits are one: that is the least that a customer gets, and all of it is its own.
         None where the client has no rate. Raises RateLimited. Redis makes it wait the budget of `shared` at most.
         """
         rate = self._anonymous if client.anonymous else client.rate or self._default
         if rate is None:
             return None
-        identity = f"peer/{_fingerprint(peer)}" if client.anonymous else f"key/{client.name}"
+        identity = f"peer/{_fingerprint(_caller(peer))}" if client.anonymous else f"key/{client.name}"
         if self._shared:
             allowance = await self._shared.take(rate, identity)
             if allowance:
@@ -69,6 +71,19 @@ class Rates:
         """Closes the connections to Redis."""
         if self._shared:
             await self._shared.aclose()
+
+
+def _caller(peer: str) -> str:
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return peer
+    if address.version == 4:
+        return str(address)
+    # An IPv4 caller at a socket that listens for both.
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def _fingerprint(peer: str) -> str:

@@ -52,6 +52,22 @@ async def test_each_peer_without_a_key_has_its_own_rate(clock):
     assert await rates.take(GATE, peer="192.0.2.1") is None
 
 
+@pytest.mark.parametrize(
+    ("peer", "same", "other"),
+    [
+        ("2001:db8:1:2::1", "2001:DB8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:3::1"),
+        ("fe80::1%eth0", "fe80::2%eth0", "fe80:0:0:1::1%eth0"),
+        ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.2"),
+        ("2001:db8::/64", "2001:db8::/64", "2001:db8::/65"),
+    ],
+)
+async def test_an_ipv6_network_of_64_bits_is_one_caller(clock, peer, same, other):
+    rates = Rates(anonymous=Rate(2, 60), clock=clock)
+    assert await admitted(rates, ANONYMOUS, 2, peer=peer) == 2
+    assert await admitted(rates, ANONYMOUS, 2, peer=same) == 0
+    assert await admitted(rates, ANONYMOUS, 2, peer=other) == 2
+
+
 async def test_a_crowd_of_strangers_does_not_make_a_key_forgotten(clock):
     rates = Rates(anonymous=Rate(2, 60), capacity=10, clock=clock)
     assert await admitted(rates, DOOR, 9) == 3
