@@ -6,6 +6,7 @@ the start with one line. A default lives here and nowhere else. Only service.app
 
 import json
 import os
+import re
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,11 @@ from service.errors import SettingsError
 from service.vision.image import FORMATS
 
 PREFIX = "YOLOV7_"
+# Kubernetes gives each container the addresses of the Services beside it. One that is called yolov7-service becomes
+# YOLOV7_SERVICE_PORT=tcp://…, YOLOV7_SERVICE_SERVICE_HOST and so on, which nobody wrote and which set nothing: no
+# setting's name begins with service_.
+SERVICE_LINKS = f"{PREFIX}SERVICE_"
+HIDDEN = "**********"
 
 
 class Settings(BaseSettings):
@@ -109,6 +115,16 @@ class Settings(BaseSettings):
                 raise ValueError(str(exc)) from exc
         return text
 
+    @field_validator("triton_urls")
+    @classmethod
+    def _usable_addresses(cls, urls: str) -> str:
+        for address in (part.strip() for part in urls.split(",")):
+            if "://" in address:
+                raise ValueError("a gRPC address has no scheme: host:port, such as triton:8001, or unix:/path")
+            if not _is_address(address):
+                raise ValueError(f"{_without_userinfo(address)!r} is no address such as host:port or unix:/path")
+        return urls
+
     @field_validator("redis_url")
     @classmethod
     def _usable_url(cls, url: SecretStr | None) -> SecretStr | None:
@@ -125,6 +141,9 @@ class Settings(BaseSettings):
         """What single settings cannot tell."""
         if self.workers > 1 and self.engine == "embedded":
             raise ValueError("workers: the embedded engine runs in one process; more need engine triton")
+        if self.workers > 1 and self.redis_url is None and (self.rate or self.anonymous_rate):
+            name = "rate" if self.rate else "anonymous_rate"
+            raise ValueError(f"{name}: each of several workers would grant it; they need redis_url to count together")
         if self.redis_url is not None and self.cache_secret is None:
             raise ValueError("cache_secret: needed with redis_url, and the same in every replica")
         return self
@@ -133,7 +152,8 @@ class Settings(BaseSettings):
     def load(cls, flags: Mapping[str, str]) -> Self:
         """From the environment and the flags given, by setting. Raises SettingsError with one line."""
         names = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in names)
+        ours = (name for name in os.environ if name.startswith(PREFIX) and not name.startswith(SERVICE_LINKS))
+        unknown = sorted(name for name in ours if name not in names)
         if unknown:
             raise SettingsError(f"unknown setting {', '.join(unknown)}; `yolov7-service serve --help` lists them all")
         given: dict[str, Any] = dict(flags)
@@ -151,7 +171,10 @@ class Settings(BaseSettings):
 
     def as_line(self) -> str:
         """The effective configuration for the log; a secret shows as asterisks."""
-        return json.dumps(self.model_dump(mode="json"))
+        document = self.model_dump(mode="json")
+        if self.trace_endpoint is not None:
+            document["trace_endpoint"] = _without_userinfo(self.trace_endpoint)
+        return json.dumps(document)
 
 
 def add_flags(parser: ArgumentParser, names: Iterable[str] = ()) -> None:
@@ -178,6 +201,22 @@ def _secret(path: Path, name: str) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"--{name.replace('_', '-')}-file: {path} cannot be read: {exc}") from exc
+
+
+def _is_address(text: str) -> bool:
+    if text.startswith("unix:"):
+        return text != "unix:"
+    host, _, port = text.rpartition(":")
+    # An IPv6 address has brackets, or its last group would be taken for the port.
+    named = re.fullmatch(r"\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+", host)
+    return bool(named and re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65535)
+
+
+def _without_userinfo(url: str) -> str:
+    """Up to the last @, wherever it is: what is no proper URL may hold a password just as well."""
+    scheme, separator, rest = url.rpartition("://")
+    _, at, shown = rest.rpartition("@")
+    return f"{scheme}{separator}{HIDDEN}@{shown}" if at else url
 
 
 def _is_secret(name: str) -> bool:

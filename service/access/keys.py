@@ -53,6 +53,11 @@ class KeyRing:
             raise Unauthenticated("the key is not known")
         return found
 
+    @property
+    def rated(self) -> bool:
+        """Whether any key sets a rate of its own."""
+        return any(key.client.rate for key in self._keys or ())
+
     def __len__(self) -> int:
         return len(self._keys or ())
 
@@ -79,6 +84,11 @@ class Keys:
             self._checked_at = now
             self._follow(self._path)
         return self._ring.authenticate(token)
+
+    @property
+    def rated(self) -> bool:
+        """As KeyRing.rated, by the file as it was read last."""
+        return self._ring.rated
 
     def _follow(self, path: Path) -> None:
         stamp = _stamp(path)  # before reading: what is written meanwhile is seen next time

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -94,6 +95,8 @@ class Service:
             metrics=self.metrics,
         )
         self.keys = Keys(settings.keys_file, metrics=self.metrics)
+        if settings.workers > 1 and redis_url is None and self.keys.rated:
+            raise StartError("keys_file: each of several workers would grant a key's rate; they need redis_url")
         self.rates = Rates(
             default=Rate.parse(settings.rate) if settings.rate else None,
             anonymous=Rate.parse(settings.anonymous_rate) if settings.anonymous_rate else None,
@@ -223,11 +226,14 @@ def _build_tracer(settings: Settings) -> Tracer | None:
     if settings.trace_endpoint is None:
         return None
     try:
+        # Raises where it is no number, which would show only later.
+        _ = urlsplit(settings.trace_endpoint).port
         return Tracer(settings.trace_endpoint, version=VERSION)
     except ImportError as exc:
         raise StartError("trace_endpoint needs OpenTelemetry: pip install 'yolov7-service[tracing]'") from exc
-    except ValueError as exc:
-        raise StartError(f"trace_endpoint: {exc}") from exc
+    except ValueError:
+        # Not repeated: a message of urllib's may hold a part of the URL, and that a password.
+        raise StartError("trace_endpoint: it must be a URL such as http://collector:4318") from None
 
 
 def _traced(engine: Engine, tracer: Tracer) -> Infer[Target, NDArray[np.uint8], Candidates]:

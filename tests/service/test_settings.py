@@ -33,6 +33,15 @@ def test_an_unknown_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
+    "link", ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"]
+)
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting(link: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"YOLOV7_SERVICE_{link}", "tcp://10.0.0.1:8000")
+    assert Settings.load({}).port == 8000
+    assert not [name for name in Settings.model_fields if name.startswith("service")]
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("port", "http"),
@@ -75,6 +84,55 @@ def test_formats_are_taken_in_any_case():
 def test_several_processes_need_an_engine_that_they_can_share():
     assert "workers: " in refused(workers="2")
     assert Settings.load({"workers": "2", "engine": "triton"}).workers == 2
+
+
+@pytest.mark.parametrize("name", ["rate", "anonymous_rate"])
+def test_several_processes_count_rates_in_redis_or_not_at_all(name: str):
+    several = {"workers": "2", "engine": "triton", name: "20/second"}
+    assert (
+        refused(**several) == f"{name}: each of several workers would grant it; they need redis_url to count together"
+    )
+    assert Settings.load(several | {"redis_url": "redis://h", "cache_secret": "x"}).workers == 2
+    assert Settings.load({name: "20/second"}).workers == 1
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        "",
+        "triton:8001,",
+        ",triton:8001",
+        "triton",
+        "triton:",
+        ":8001",
+        "triton:0",
+        "triton:65536",
+        "triton:grpc",
+        "unix:",
+        "::1:8001",
+        "a b:8001",
+        "triton:8001 other:8001",
+        "me:hush-hush@triton:8001",
+    ],
+)
+def test_what_is_no_address_of_a_triton_is_refused(urls: str):
+    text = refused(triton_urls=urls)
+    assert text.startswith("--triton-urls / YOLOV7_TRITON_URLS: ")
+    assert text.endswith(" is no address such as host:port or unix:/path")
+    assert "hush" not in text
+
+
+@pytest.mark.parametrize("urls", ["http://triton:8000", "triton:8001,grpc://me:hush-hush@other:8001"])
+def test_a_triton_address_with_a_scheme_is_refused_and_not_repeated(urls: str):
+    text = "a gRPC address has no scheme: host:port, such as triton:8001, or unix:/path"
+    assert refused(triton_urls=urls) == f"--triton-urls / YOLOV7_TRITON_URLS: {text}"
+
+
+@pytest.mark.parametrize(
+    "urls", ["triton:8001", "10.0.0.1:8001, a-b.c.example:65535", "[::1]:8001", "unix:/run/triton"]
+)
+def test_every_kind_of_triton_address_is_taken(urls: str):
+    assert Settings.load({"triton_urls": urls}).triton_urls == urls
 
 
 def test_redis_needs_a_secret():
@@ -172,3 +230,19 @@ def test_the_effective_configuration_is_one_line_without_secrets():
     assert document["redis_url"] == document["cache_secret"] == "**********"
     assert "\n" not in line
     assert "hush" not in line
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("http://collector:4318/v1/traces", "http://collector:4318/v1/traces"),
+        ("http://me:hush@collector:4318", "http://**********@collector:4318"),
+        ("https://hush@collector", "https://**********@collector"),
+        ("http://me:hush/hush@collector", "http://**********@collector"),
+        ("me:hush@collector:4318", "**********@collector:4318"),
+    ],
+)
+def test_a_trace_endpoints_password_is_not_shown(endpoint: str, shown: str):
+    settings = Settings.load({"trace_endpoint": endpoint})
+    assert json.loads(settings.as_line())["trace_endpoint"] == shown
+    assert settings.trace_endpoint == endpoint
