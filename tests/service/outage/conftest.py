@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -39,6 +40,16 @@ class Record:
         assert max(seconds for _, seconds in self.answers) < DEADLINE_S + 1.0
 
 
+def ask(connection: socket.socket, length: int) -> bytes:
+    """What the server says to the head of a request; nothing where it has closed the door."""
+    head = f"Content-Type: image/png\r\nContent-Length: {length}\r\nExpect: 100-continue\r\nConnection: close"
+    try:
+        connection.sendall(f"POST /v1/detect HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+        return connection.recv(12, socket.MSG_PEEK)
+    except ConnectionError:
+        return b""
+
+
 class Gateway:
     """`port` is the free one that it took."""
 
@@ -47,7 +58,7 @@ class Gateway:
         given = [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
         with log.open("wb") as file:
             command = [sys.executable, "-m", "service", "serve", "--port", "0", *given]
-            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
         self.port = self._await_port()
 
     def _await_port(self) -> int:
@@ -90,6 +101,29 @@ class Gateway:
             for thread in threads:
                 thread.join()
 
+    def post_until_shut(self, png: bytes, statuses: list[int]) -> None:
+        """Posts one picture after another, each on a connection of its own, until nobody is there any more.
+
+        A body is sent when it has been asked for: what the server has not taken up may find the door closed, and
+        whatever it has must get one answer, whose status is kept.
+        """
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+            except ConnectionError:
+                return
+            with connection:
+                said = ask(connection, len(png))
+                if not said:
+                    return
+                if said.startswith(b"HTTP/1.1 100"):
+                    connection.sendall(png)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                answer.read()
+                statuses.append(answer.status)
+                assert connection.recv(1) == b"", "a second answer"
+
     def _post(self, png: bytes, numbers: Iterator[int], record: Record, stop: threading.Event) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
@@ -116,7 +150,7 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+def gateway(tmp_path: Path, end: Callable[..., None]) -> Iterator[Callable[..., Gateway]]:
     """Starts gateways; flags are settings."""
     gateways: list[Gateway] = []
 
@@ -127,5 +161,4 @@ def gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 
     yield start
     for each in gateways:
-        each.process.kill()
-        each.process.wait()
+        end(each.process)
