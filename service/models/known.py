@@ -15,8 +15,8 @@ from service.vision.boxes import iou_matrix
 from service.vision.detections import Candidates
 from service.vision.spec import KnownImage, generate_image
 
-# Longer than any healthy engine needs behind a full queue.
-CHECK_DEADLINE_S = 60.0
+# Longer than a healthy engine needs behind the queue of a service that keeps its promises.
+CHECK_DEADLINE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,14 @@ class Tolerance:
 
 # Known answers come from ONNX Runtime in f32, where a half-trained YOLOv7-tiny differed by less than 0.0001 of score.
 # bf16 against f32, 600 candidates of 60 generated pictures: 0.005 of score and 0.995 of overlap at worst. fp16 has
-# three bits more of mantissa than bf16 and is held to half of its tolerance.
+# three bits more of mantissa than bf16 and is held to half of its tolerance. int8 runs graphs that carry their
+# quantization with them, so that the known answers are quantized too; runtimes fuse and round the steps of 1/256 of a
+# tensor's range in other places, of which some add up. That is a bound by reasoning: no int8 model was measured.
 TOLERANCES = {
     "f32": Tolerance(iou=0.99, score=0.002),
     "fp16": Tolerance(iou=0.97, score=0.01),
     "bf16": Tolerance(iou=0.95, score=0.02),
+    "int8": Tolerance(iou=0.9, score=0.05),
 }
 
 

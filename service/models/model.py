@@ -1,6 +1,7 @@
 """One version of one model, and where it stands: found, loaded, ready, or why not."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from service.detector import Served
 from service.engine.protocol import ModelVersion, Passport
@@ -13,12 +14,20 @@ class Model:
     """`reason` says why it is not ready; None when it is. `passport` is the engine's, once it is loaded.
 
     `lasting`: trying again changes nothing, because the files themselves are wrong.
+    `listed`: requests can name it.
+    `looking` is held by whoever loads it or looks at it; that was done last at `looked_at`. It is not loaded before
+    `load_at`, and after one more refusal not for `load_pause_s`. Readings of time.monotonic().
     """
 
     stored: StoredModel
     passport: Passport | None = None
     reason: str | None = "it was not loaded yet"
     lasting: bool = False
+    listed: bool = False
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    looked_at: float = float("-inf")
+    load_at: float = float("-inf")
+    load_pause_s: float = 1.0
 
     @property
     def spec(self) -> ModelSpec:

@@ -5,37 +5,41 @@
     known images       ──► which of them are ready
 
 Loading, promoting and unloading drop no request: a version serves only once its known image has come out right, and
-leaves only once nobody uses it. A model that cannot be loaded says why and harms no other.
+leaves only once nobody uses it, of this gateway or of others on the same engine. A model that cannot be loaded says why
+and harms no other. Admin calls wait for each other; readiness waits for none of them.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from service.detector import Detector, Served
-from service.engine.protocol import Engine, ModelVersion
+from service.engine.protocol import Engine, ModelVersion, Passport
 from service.engine.repository import current_mark, make_current, model_names, open_model, version_names
 from service.errors import (
     EngineFailed,
     ModelConflict,
     ModelNotReady,
-    Overloaded,
     RepositoryError,
-    ServiceError,
     UnknownModel,
 )
 from service.metrics import Metrics
-from service.models.known import look
+from service.models.current import Current, Mark
+from service.models.looks import Looks
 from service.models.model import Model
 
 logger = logging.getLogger(__name__)
 
-# How often the repository and the engine are asked what there is, and a model that is not ready is looked at again.
+# How often the repository and the engine are asked what there is.
 RECONCILE_S = 5.0
+# How often that is while something is not ready, and at most; and how often at most one model is looked at.
 RETRY_S = 1.0
+# In how many of these intervals every gateway follows a promotion, and ends what it had begun for the version before.
+FOLLOWED = 2.0
 # How long the start waits for the models beside the default one.
 START_S = 30.0
 # How long an unload waits for those who still use the version.
@@ -45,20 +49,31 @@ UNLOAD_S = 60.0
 class Models:
     """Iterating yields the versions that are loaded, or should be, in order of name and version."""
 
-    def __init__(self, root: Path, engine: Engine, detector: Detector, *, interval_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        root: Path,
+        engine: Engine,
+        detector: Detector,
+        *,
+        interval_s: float,
+        metrics: Metrics,
+        reconcile_s: float = RECONCILE_S,
+    ) -> None:
         self._root = root
         self._engine = engine
         self._detector = detector
         self._interval_s = interval_s
-        self._metrics = metrics
+        self._reconcile_s = reconcile_s
+        self._retry_s = min(RETRY_S, reconcile_s, interval_s)
+        self._looks = Looks(engine, detector, least_s=self._retry_s, metrics=metrics)
         self._models: dict[ModelVersion, Model] = {}
-        self._current: dict[str, str] = {}
-        # What each spec.json said when it was last looked at.
-        self._marks: dict[str, tuple[str, int] | None] = {}
-        self._largest: dict[ModelVersion, int] = {}
+        self._current = Current()
         self._default = ""
         self._changing = asyncio.Lock()
-        self._looked = asyncio.Event()
+        self._reconciling = asyncio.Lock()
+        # What an admin call brings or takes away at the moment: nobody else is to conclude anything from it.
+        self._busy: set[ModelVersion] = set()
+        self._suspects: set[ModelVersion] = set()
         self._timer: asyncio.Task[None] | None = None
         self.broken: dict[str, str] = {}
 
@@ -80,7 +95,7 @@ class Models:
         self._default = names[0]
         for name in dict.fromkeys(names):
             # Before the rest, so that a promotion in between is still followed.
-            self._marks[name] = current_mark(self._root, name)
+            self._current.follow(name, current_mark(self._root, name))
             try:
                 self._add(Model(await asyncio.to_thread(open_model, self._root, name)))
             except RepositoryError as exc:
@@ -89,25 +104,28 @@ class Models:
                 self.broken[name] = str(exc)
                 logger.error("model %s cannot be served: %s", name, exc)
         for model in self:
-            self._current[model.key.name] = model.key.version
+            self._current.set(model.key)
         default = self.find(self._default)
         await self.check([default])
         if default.lasting:
             raise RepositoryError(default.reason)
+        await self._reconcile()
+        self._looks.begin(model for model in self if not model.ready and model is not default)
+        await self._looks.settle(START_S)
         self._timer = asyncio.get_running_loop().create_task(self._watch())
         self._timer.add_done_callback(_tell)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), START_S)
 
     async def aclose(self) -> None:
-        """Stops the timer."""
+        """Stops the timer, and the looks under way."""
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.wait([self._timer])
+        await self._looks.aclose()
 
     def largest(self, model: ModelVersion) -> int:
         """How many images a batch for it may hold."""
-        return self._largest.get(model, 1)
+        found = self._models.get(model)
+        return 1 if found is None or found.passport is None else found.passport.max_batch_size
 
     def resolve(self, name: str | None = None, version: str | None = None) -> Served:
         """What a request's model and version stand for. Raises UnknownModel and ModelNotReady."""
@@ -143,7 +161,7 @@ class Models:
         Only the default model counts: one of several that fails must not take the others from their users.
         """
         reasons = {}
-        default = self._models.get(ModelVersion(self._default, self._current.get(self._default, "")))
+        default = self._models.get(ModelVersion(self._default, self._current.get(self._default) or ""))
         if default is None or default.reason is not None:
             reasons[self._default or "models"] = (default and default.reason) or "nothing was loaded yet"
         if not self._detector.healthy:
@@ -158,6 +176,7 @@ class Models:
         Raises UnknownModel, ModelConflict and EngineFailed.
         """
         async with self._changing:
+            await self._catch_up(name)
             return await self._bring_up(name, version)
 
     async def promote(self, name: str, version: str) -> Model:
@@ -166,70 +185,72 @@ class Models:
         Raises UnknownModel, ModelConflict and EngineFailed.
         """
         async with self._changing:
+            await self._catch_up(name)
             model = await self._bring_up(name, version)
             if not model.ready:
                 raise ModelConflict(f"model {model.key} is not ready and was not promoted: {model.reason}")
-            try:
-                await asyncio.to_thread(make_current, self._root, name, version)
-            except RepositoryError as exc:
-                raise ModelConflict(str(exc)) from exc
-            self._marks[name] = current_mark(self._root, name)
-            self._make_current(model)
+            # Nobody may have read the mark before this one and follow it afterwards.
+            async with self._reconciling:
+                try:
+                    await asyncio.to_thread(make_current, self._root, name, version)
+                except RepositoryError as exc:
+                    raise ModelConflict(str(exc)) from exc
+                self._current.follow(name, current_mark(self._root, name))
+                self._current.set(model.key)
             return model
 
     async def unload(self, name: str, version: str) -> None:
         """Takes no more requests for a version, waits for those under way, and frees it.
 
+        From an engine that others share only once they, too, must have followed the last promotion.
         Raises UnknownModel, ModelConflict for a version that is current while it has others or is the default model's,
         and EngineFailed.
         """
         async with self._changing:
-            model = self.find(name, version)
-            others = [other for other in self if other.key.name == name and other is not model]
-            if self.is_current(model.key) and (others or name == self._default):
-                raise ModelConflict(f"model {model.key} is the current version; promote another one first")
-            self._drop(model)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(UNLOAD_S):
-                    await self._detector.unused(model.key)
-            await self._engine.unload(model.key)
+            await self._catch_up(name)
+            model = self._unloadable(name, version)
+            while (wait_s := self._followed_in(name)) > 0:
+                await asyncio.sleep(wait_s)
+                await self._catch_up(name)
+                model = self._unloadable(name, version)
+            with self._busy_with(model.key):
+                self._drop(model)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(UNLOAD_S):
+                        await self._detector.unused(model.key)
+                await self._engine.unload(model.key)
             logger.info("model %s: unloaded", model.key)
 
     async def check(self, models: Iterable[Model] | None = None) -> None:
         """Runs the known images of these models, or of all, and takes down what is wrong with each."""
         # Side by side, so that one which hangs keeps no other waiting for its turn.
-        await asyncio.gather(*(self._check(model) for model in (self if models is None else models)))
+        await asyncio.gather(*(self._looks.look(model) for model in (self if models is None else models)))
 
-    async def _check(self, model: Model) -> None:
-        before = model.reason
-        if model.passport is None and not model.lasting:
-            await self._load(model)
-        if model.passport is not None:
-            await self._look(model)
-        if model.reason != before:
-            log = logger.info if model.ready else logger.error
-            log("model %s: %s", model.key, model.reason or "ready")
-        if model.key in self._models:
-            self._metrics.model_ready.labels(*model.key).set(model.ready)
+    async def _catch_up(self, name: str) -> None:
+        """What another gateway or process did just now to this model is known before it is changed again."""
+        await self._reconcile()
+        await self.check([model for model in self if model.key.name == name and model.passport and not model.ready])
+        self._follow_all()
 
-    async def _look(self, model: Model) -> None:
+    def _unloadable(self, name: str, version: str) -> Model:
+        model = self.find(name, version)
+        others = [other for other in self if other.key.name == name and other is not model]
+        if self.is_current(model.key) and (others or name == self._default):
+            raise ModelConflict(f"model {model.key} is the current version; promote another one first")
+        return model
+
+    def _followed_in(self, name: str) -> float:
+        """Seconds until everyone must have followed the last promotion of a model."""
+        needed_s = FOLLOWED * self._reconcile_s if self._engine.shared else 0.0
+        return self._current.since(name) + needed_s - time.monotonic()
+
+    @contextlib.contextmanager
+    def _busy_with(self, key: ModelVersion) -> Iterator[None]:
+        self._busy.add(key)
         try:
-            model.reason = await look(self._detector, model.served)
-        except Overloaded:
-            logger.info("model %s: too busy for its known image; readiness stays as it is", model.key)
-        except ServiceError as exc:
-            model.reason = str(exc)
-
-    async def _load(self, model: Model) -> None:
-        try:
-            model.passport = await self._engine.load(model.stored)
-            self._largest[model.key] = model.passport.max_batch_size
-            model.reason = "its known image was not run yet"
-        except RepositoryError as exc:
-            model.reason, model.lasting = str(exc), True
-            logger.error("model %s cannot be loaded: %s", model.key, exc)
-        except EngineFailed as exc:
-            model.reason = str(exc)
+            yield
+        finally:
+            self._busy.discard(key)
 
     async def _bring_up(self, name: str, version: str | None) -> Model:
         """Opened, loaded and looked at; what was loaded before is only looked at."""
@@ -247,95 +268,130 @@ class Models:
         model = self._models.get(key) or Model(stored)
         if model.passport is None:
             # The files may have been put right since they were found wrong.
-            model.stored, model.lasting = stored, False
-            await self._load(model)
+            model.stored, model.lasting, model.load_at = stored, False, -math.inf
+        with self._busy_with(key):
+            await self.check([model])
             if model.passport is None:
                 error = ModelConflict if model.lasting else EngineFailed
                 raise error(f"model {key} cannot be loaded: {model.reason}")
-        # Known to the detector only now: until here nobody could ask for it.
-        await self.check([model])
-        self._add(model)
+            self._add(model)  # only now: until here nobody could ask for it
         self.broken.pop(name, None)
         if name not in self._current:
-            self._marks[name], self._current[name] = mark, key.version
+            self._current.follow(name, mark)
+            self._current.set(key)
         return model
 
     def _add(self, model: Model) -> None:
         self._models[model.key] = model
-        self._metrics.model_ready.labels(*model.key).set(model.ready)
+        model.listed = True
+        self._looks.show(model)
 
     def _drop(self, model: Model) -> None:
         name = model.key.name
         del self._models[model.key]
+        model.listed = False
         if not any(other.key.name == name for other in self):
-            self._current.pop(name, None)
-            self._marks.pop(name, None)
-        self._metrics.model_ready.labels(*model.key).set(0)
-
-    def _make_current(self, model: Model) -> None:
-        self._current[model.key.name] = model.key.version
-        logger.info("model %s: now the current version", model.key)
+            self._current.forget(name)
+        self._looks.forget(model)
 
     async def _watch(self) -> None:
-        checked_at = time.monotonic()
+        checked_at = reconciled_at = time.monotonic()
         while True:
-            suspects = set(self._detector.suspects)
+            self._suspects |= self._detector.suspects
             self._detector.suspects.clear()
             self._detector.suspicion.clear()
-            due = time.monotonic() - checked_at >= self._interval_s
-            if due:
+            self._looks.ended.clear()
+            if self._looks.bug is not None:
+                raise self._looks.bug
+            if time.monotonic() - checked_at >= self._interval_s:
                 checked_at = time.monotonic()
-            async with self._changing:
+                self._suspects |= self._models.keys()
+            if time.monotonic() - reconciled_at >= self._retry_s:
                 await self._reconcile()
-                await self.check([model for model in self if due or not model.ready or model.key in suspects])
-            self._looked.set()
+                reconciled_at = time.monotonic()
+            self._follow_all()
+            self._suspects -= self._looks.begin(self._pending())
             await self._pause()
+
+    def _pending(self) -> list[Model]:
+        """What is to be looked at as soon as its time has come."""
+        self._suspects &= self._models.keys()
+        return [model for model in self if model.key in self._suspects or not (model.ready or model.lasting)]
 
     async def _pause(self) -> None:
         """Until the next look: soon where something is not ready, at once where a request met a failing engine."""
-        waits = any(not model.ready and not model.lasting for model in self)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(RETRY_S if waits else RECONCILE_S, self._interval_s)):
-                await self._detector.suspicion.wait()
+        pending = self._pending()
+        pause = min(self._retry_s if pending else self._reconcile_s, self._interval_s, self._looks.next_in(pending))
+        news = [asyncio.ensure_future(event.wait()) for event in (self._detector.suspicion, self._looks.ended)]
+        try:
+            await asyncio.wait(news, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in news:
+                waiting.cancel()
 
     async def _reconcile(self) -> None:
-        """Takes over what other gateways have loaded, unloaded or promoted."""
-        # In this order, because a version is loaded before it is promoted: none is seen promoted but not loaded.
-        marks = await asyncio.to_thread(_read_marks, self._root)
-        try:
-            loaded = await self._engine.loaded()
-        except EngineFailed:
-            return
-        for key in loaded.keys() - self._models.keys():
-            with contextlib.suppress(RepositoryError):
-                model = Model(await asyncio.to_thread(open_model, self._root, *key), loaded[key])
-                self._add(model)
-                self._largest[key] = loaded[key].max_batch_size
-                self._current.setdefault(key.name, key.version)
-                await self.check([model])
-        for name in self._current.keys() & marks.keys():
-            self._follow(name, marks[name])
-        for model in list(self):
-            if model.passport is not None and model.key not in loaded and not self.is_current(model.key):
-                self._drop(model)
-                logger.info("model %s: unloaded by another gateway", model.key)
+        """Takes over what other gateways have loaded, unloaded or promoted, and what the engine has lost."""
+        async with self._reconciling:
+            # In this order, because a version is loaded before it is promoted: none is seen promoted but not loaded.
+            self._current.read(await asyncio.to_thread(_read_marks, self._root))
+            known = [model for model in self if model.passport is not None]
+            busy = set(self._busy)
+            try:
+                loaded = await self._engine.loaded()
+            except EngineFailed:
+                self._suspects |= self._models.keys()
+                return
+            # What an admin call brought or took away while the engine was being asked may be in its answer or not.
+            busy |= self._busy
+            for key in sorted(loaded.keys() - self._models.keys() - busy):
+                await self._take_over(key, loaded[key])
+            self._follow_all()
+            for model in known:
+                if self._models.get(model.key) is model and model.key not in busy:
+                    self._compare(model, loaded.get(model.key))
 
-    def _follow(self, name: str, mark: tuple[str, int]) -> None:
-        """Takes over a promotion: spec.json was written anew, and names a version that is loaded.
+    async def _take_over(self, key: ModelVersion, passport: Passport) -> None:
+        """A version that another gateway has loaded; what is not in this repository is none of ours."""
+        with contextlib.suppress(RepositoryError):
+            stored = await asyncio.to_thread(open_model, self._root, *key)
+            if key not in self._models and key not in self._busy:
+                self._add(Model(stored, passport, reason="its known image was not run yet"))
+                if key.name not in self._current:
+                    self._current.set(key)
+
+    def _compare(self, model: Model, passport: Passport | None) -> None:
+        """What is known of a model with what the engine says of it now; None where it has it no longer."""
+        if passport is not None:
+            if passport != model.passport:
+                logger.warning("model %s: the engine runs it otherwise now: %s", model.key, passport)
+                model.passport = passport
+                self._suspects.add(model.key)
+        elif model.key in self._engine.wanted:
+            self._suspects.add(model.key)  # the engine brings it back by itself
+        elif model.key.name == self._default and self.is_current(model.key):
+            # Taken away on purpose or not, there is no service without it.
+            model.passport, model.reason = None, "the engine has it no longer"
+            self._looks.show(model)
+            logger.error("model %s: the engine has it no longer", model.key)
+        else:
+            self._drop(model)
+            logger.info("model %s: unloaded by another gateway", model.key)
+
+    def _follow_all(self) -> None:
+        """Takes over promotions: a spec.json was written anew, and names a version that is loaded.
 
         That it merely names another version is none: an export does that too, and is not to go live by itself.
         """
-        if mark == self._marks.get(name):
-            return
-        model = self._models.get(ModelVersion(name, mark[0]))
-        if model is not None and not model.ready:
-            return  # asked again when it is
-        self._marks[name] = mark
-        if model is not None and not self.is_current(model.key):
-            self._make_current(model)
+        for name, mark in self._current.news():
+            model = self._models.get(ModelVersion(name, mark[0]))
+            if model is not None and not model.ready:
+                continue  # asked again when it is
+            self._current.follow(name, mark)
+            if model is not None and not self.is_current(model.key):
+                self._current.set(model.key)
 
 
-def _read_marks(root: Path) -> dict[str, tuple[str, int]]:
+def _read_marks(root: Path) -> dict[str, Mark]:
     marks = ((name, current_mark(root, name)) for name in model_names(root))
     return {name: mark for name, mark in marks if mark is not None}
 

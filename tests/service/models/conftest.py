@@ -1,14 +1,25 @@
-"""A second version of the block finder, whose answers tell it from the first."""
+"""A second version of the block finder, whose answers tell it from the first, and an engine that gateways share."""
 
+import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
+from service.app import Service
+from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+from service.engine.protocol import ModelVersion, Passport, Target
+from service.engine.repository import StoredModel
+from service.errors import EngineFailed
+from service.models import Models
+from service.settings import Settings
+from service.vision.detections import Candidates
 from service.vision.spec import ModelSpec
 
 
@@ -43,3 +54,97 @@ def two_versions(
     write_dimmed(tmp_path)
     write_blocks(tmp_path)
     return tmp_path
+
+
+class SharedEngine(EmbeddedEngine):
+    """The real engine as several gateways share it, with its troubles.
+
+    `hanging` versions answer nothing until their event; `wanted` is what it says it brings back; `refused` is how often
+    it still refuses a load; `loads` waits before each load.
+    """
+
+    shared = True
+
+    def __init__(self, cache_dir: Path) -> None:
+        super().__init__(EmbeddedOptions(precision="f32", streams=4, cache_dir=cache_dir))
+        self.hanging: dict[ModelVersion, asyncio.Event] = {}
+        self.loads = asyncio.Event()
+        self.loads.set()
+        self.refused = 0
+        self.bringing_back: set[ModelVersion] = set()
+        self.changed: dict[str, object] = {}
+
+    @property
+    def wanted(self) -> set[ModelVersion]:
+        return self.bringing_back
+
+    async def load(self, stored: StoredModel) -> Passport:
+        await self.loads.wait()
+        if self.refused:
+            self.refused -= 1
+            raise EngineFailed("the engine cannot load it")
+        return replace(await super().load(stored), **self.changed)
+
+    async def loaded(self) -> Mapping[ModelVersion, Passport]:
+        return {model: replace(said, **self.changed) for model, said in (await super().loaded()).items()}
+
+    async def infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
+    ) -> Sequence[Candidates]:
+        if target.model in self.hanging:
+            await self.hanging[target.model].wait()
+        return await super().infer(target, images, deadline=deadline)
+
+
+@pytest.fixture
+def shared_engine(make_settings: Callable[..., Settings]) -> SharedEngine:
+    return SharedEngine(make_settings().openvino_cache_dir)
+
+
+@pytest.fixture
+async def make_gateway(
+    shared_engine: SharedEngine, make_settings: Callable[..., Settings]
+) -> AsyncIterator[Callable[..., Awaitable[Service]]]:
+    """Starts a service on the shared engine: (root, names=, reconcile_s=); it is closed at the end of the test."""
+    services: list[Service] = []
+
+    async def make(root: Path, names: Sequence[str] = (), reconcile_s: float = 0.3) -> Service:
+        service = Service(make_settings(model_repository=root), names, engine=shared_engine)
+        service.models = Models(
+            root, shared_engine, service.detector, interval_s=60, metrics=service.metrics, reconcile_s=reconcile_s
+        )
+        services.append(service)
+        await service.start()
+        return service
+
+    yield make
+    for service in services:
+        await service.models.aclose()
+    shared_engine.loads.set()
+    for event in shared_engine.hanging.values():
+        event.set()
+    for service in services:
+        await service.aclose()
+
+
+@pytest.fixture
+def asked(detect, png: bytes) -> Callable[..., contextlib.AbstractAsyncContextManager[set[tuple[str, float]]]]:
+    """Requests run all the while; gives the versions that answered, each with its best score. None may fail."""
+
+    @contextlib.asynccontextmanager
+    async def asked(service: Service, name: str = "blocks") -> AsyncIterator[set[tuple[str, float]]]:
+        answers, over = set[tuple[str, float]](), asyncio.Event()
+
+        async def ask(caching: str) -> None:
+            while not over.is_set():
+                served = service.models.resolve(name)
+                scores = (await detect(service, png, served=served, caching=caching)).detections.scores
+                answers.add((served.spec.version, round(float(scores[0]), 3)))
+                await asyncio.sleep(0)  # as a hit in memory waits for nothing
+
+        asking = [asyncio.ensure_future(ask(caching)) for caching in ("off", "use", "refresh")]
+        yield answers
+        over.set()
+        await asyncio.gather(*asking)
+
+    return asked

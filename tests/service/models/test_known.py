@@ -72,8 +72,8 @@ async def test_every_input_shape_is_looked_at(service: Service):
 @pytest.mark.anyio
 async def test_a_precision_without_a_tolerance_is_said(service: Service):
     served = service.models.resolve()
-    reason = await look(service.detector, Served(served.spec, replace(served.passport, precision="int8")))
-    assert reason == "nothing is known of the precision 'int8'"
+    reason = await look(service.detector, Served(served.spec, replace(served.passport, precision="int4")))
+    assert reason == "nothing is known of the precision 'int4'"
 
 
 @pytest.mark.anyio

@@ -1,10 +1,9 @@
 """Versions come, are promoted and go while requests run; and what is not ready says why, and no other suffers."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,29 +49,6 @@ def blind(root: Path, name: str, version: str = "1") -> None:
         seen = ModelSpec.from_json(spec.read_text())
         known = tuple(replace(known, seed=8) for known in seen.known_images)
         spec.write_text(replace(seen, known_images=known).to_json())
-
-
-@pytest.fixture
-def asked(detect, png: bytes) -> Callable[..., contextlib.AbstractAsyncContextManager[set[tuple[str, float]]]]:
-    """Requests run all the while; gives the versions that answered, each with its best score. None may fail."""
-
-    @contextlib.asynccontextmanager
-    async def asked(service: Service, name: str = "blocks") -> AsyncIterator[set[tuple[str, float]]]:
-        answers, over = set[tuple[str, float]](), asyncio.Event()
-
-        async def ask(caching: str) -> None:
-            while not over.is_set():
-                served = service.models.resolve(name)
-                scores = (await detect(service, png, served=served, caching=caching)).detections.scores
-                answers.add((served.spec.version, round(float(scores[0]), 3)))
-                await asyncio.sleep(0)  # as a hit in memory waits for nothing
-
-        asking = [asyncio.ensure_future(ask(caching)) for caching in ("off", "use", "refresh")]
-        yield answers
-        over.set()
-        await asyncio.gather(*asking)
-
-    return asked
 
 
 async def test_a_model_gets_ready_in_the_precision_of_this_cpu(make_settings: Callable[..., Settings], sample):
