@@ -98,6 +98,21 @@ def test_a_stub_is_killed_and_the_gateway_that_holds_the_lease_reloads_it(
     assert sum(map(reloads, both)) == 1
 
 
+def test_of_several_workers_without_redis_one_reloads_what_has_died(gateway: Start, triton: Any, png: bytes):
+    served = gateway(**triton_flags(triton), workers=2)
+    served.await_ready()
+    with served.load(png) as record:
+        run_for(1.0)
+        os.kill(triton.stubs()[0], signal.SIGKILL)
+        await_reload([served])
+        served.await_ready()
+        count = record.count(200)
+        run_for(1.0)
+    record.check(200, 503, 504)
+    assert record.count(200) > count
+    assert served.log.read_text().count("reloading model") == reloads(served) == 1
+
+
 def test_a_tritonserver_that_hangs_costs_deadlines_and_no_more(gateway: Start, triton: Any, png: bytes):
     served = gateway(**triton_flags(triton))
     with served.load(png) as record:
