@@ -13,8 +13,9 @@ A batch that meets a server that is gone is tried at another one within its dead
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from service.engine.contract import Contract, candidates, passport_of, read_conf
 from service.engine.endpoint import Batch, Endpoint, ModelAbsent, ModelDead, RegionUnknown
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
-from service.engine.shared_memory import Slot, Slots
+from service.engine.shared_memory import Slot, Slots, sweep
 from service.engine.watch import Lease, Watch
 from service.errors import EngineDown, EngineFailed, Overloaded, RepositoryError
 from service.metrics import Metrics
@@ -34,6 +35,9 @@ from service.vision.detections import Candidates
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+# Bytes of images that are copied on the event loop: under a millisecond.
+COPIED_IN_PLACE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class TritonEngine:
 
     async def start(self) -> None:
         """See Engine.start. Takes a few seconds at most where a server does not answer."""
+        if self._mappable:
+            await asyncio.to_thread(sweep)
         for endpoint in self._endpoints:
             endpoint.connect()
         await asyncio.gather(*(watch.start() for watch in self._watches))
@@ -153,7 +159,7 @@ class TritonEngine:
         self._idle.clear()
         try:
             if slot is not None:
-                slot.write(images)
+                await _copied(partial(slot.write, images), images)
             tensor = InferInput(contract.input_name, [len(images), *target.shape_hw, 3], "UINT8")
             result = await self._infer(Batch(target.model, contract, tensor, deadline), images, slot)
             return candidates(result, contract, len(images))
@@ -195,8 +201,7 @@ class TritonEngine:
                 logger.info("%s forgot the shared memory", endpoint.url)
             if await self._map(endpoint, slot, batch.deadline):
                 return await endpoint.infer(batch)
-        # A single image is passed on where it lies; only a real batch is copied together.
-        batch.images.set_data_from_numpy(images[0][np.newaxis] if len(images) == 1 else np.stack(images))
+        await _copied(partial(_set_data, batch.images, images), images)
         return await endpoint.infer(batch)
 
     async def _map(self, endpoint: Endpoint, slot: Slot, deadline: float) -> bool:
@@ -225,6 +230,25 @@ class TritonEngine:
 
     def _passport(self, endpoint: Endpoint, config: model_config_pb2.ModelConfig) -> Passport:
         return passport_of(config, engine=endpoint.engine, default_precision=self._options.default_precision)
+
+
+def _set_data(tensor: InferInput, images: Sequence[NDArray[np.uint8]]) -> None:
+    # A single image is passed on where it lies; only a real batch is copied together.
+    tensor.set_data_from_numpy(images[0][np.newaxis] if len(images) == 1 else np.stack(images))
+
+
+async def _copied(copy: Callable[[], None], images: Sequence[NDArray[np.uint8]]) -> None:
+    """Copies here what takes less than handing it to a thread, and the rest there."""
+    if sum(image.nbytes for image in images) <= COPIED_IN_PLACE:
+        copy()
+        return
+    copying = asyncio.ensure_future(asyncio.to_thread(copy))
+    try:
+        await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        # What is being written may not be given to another batch yet.
+        await asyncio.wait([copying])
+        raise
 
 
 def _not_ready(model: ModelVersion) -> EngineFailed:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +15,14 @@ from tritonclient.grpc import aio
 
 from service.engine.protocol import ModelVersion, Target
 from service.engine.repository import open_model
-from service.engine.shared_memory import LEAST_BYTES, Slots
+from service.engine.shared_memory import LEAST_BYTES, RETRY_S, Slots, sweep
 from service.engine.triton import TritonEngine
 from service.vision.spec import generate_image
 
 pytestmark = pytest.mark.anyio
 
 SHAPE = (128, 128)
+LARGE = (512, 512)
 TARGET = Target(ModelVersion("blocks", "1"), SHAPE)
 
 
@@ -48,6 +51,21 @@ async def test_answers_are_the_same_either_way(engines: list[TritonEngine]):
             np.testing.assert_array_equal(mapped.scores, sent.scores)
             np.testing.assert_array_equal(mapped.boxes, sent.boxes)
     assert len(regions()) == 1
+
+
+async def test_large_batches_are_the_same_either_way_and_outlive_a_cancelled_one(engines: list[TritonEngine]):
+    """They are copied in a thread."""
+    target, cancelled = Target(ModelVersion("blocks", "1"), LARGE), [generate_image(9, LARGE)] * 8
+    for engine in engines:
+        given_up = asyncio.ensure_future(engine.infer(target, cancelled, deadline=soon()))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+    images = [generate_image(seed, LARGE) for seed in range(8)]
+    one, other = [await engine.infer(target, images, deadline=soon()) for engine in engines]
+    for mapped, sent in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mapped.scores, sent.scores)
+        np.testing.assert_array_equal(mapped.boxes, sent.boxes)
 
 
 async def test_more_batches_than_slots_are_all_answered(engines: list[TritonEngine]):
@@ -103,6 +121,37 @@ def test_without_room_there_is_no_slot(caplog: pytest.LogCaptureFixture):
     assert slots.take(1) is None
     assert caplog.text.count("no shared memory for images") == 1
     assert not regions()
+
+
+def test_room_is_looked_for_again_after_a_while():
+    now = [0.0]
+    slots = Slots(2, clock=lambda: now[0])
+    had = slots.take(1)
+    slots.give_back(had)
+    assert slots.take(1 << 50) is None
+    assert slots.take(1) is had
+    assert slots.take(1) is None
+    now[0] = RETRY_S
+    slots.give_back(slots.take(1))
+    slots.give_back(had)
+    slots.close()
+    assert not regions()
+
+
+def test_what_a_killed_process_left_is_given_back_and_nothing_of_a_living_one():
+    code = "import os, signal; from service.engine.shared_memory import Slot; print(Slot(1 << 20).name, flush=True)\n"
+    # Its resource tracker would clean up; that dies too where a whole container does.
+    code += "from multiprocessing.resource_tracker import _resource_tracker as tracker\n"
+    code += "os.kill(tracker._pid, signal.SIGKILL); input()"
+    living = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    region = Path("/dev/shm", living.stdout.readline().strip())
+    sweep()
+    assert region.exists()
+    living.kill()
+    living.communicate()
+    assert region.exists()
+    sweep()
+    assert not region.exists()
 
 
 def test_a_slot_that_is_too_small_is_replaced():
