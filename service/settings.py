@@ -38,7 +38,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    workers: int = Field(1, ge=1, le=64, description="processes; more than one needs the engine triton")
+    workers: int = Field(1, ge=1, le=64, description="processes; more need engine triton, and Redis for rates")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="how a log line is written")
     trace_endpoint: str | None = Field(
