@@ -222,8 +222,7 @@ class Models:
             logger.info("model %s: unloaded", model.key)
 
     async def check(self, models: Iterable[Model] | None = None) -> None:
-        """Runs the known images of these models, or of all, and takes down what is wrong with each."""
-        # Side by side, so that one which hangs keeps no other waiting for its turn.
+        """Runs the known images of these models, or of all, side by side, and takes down what is wrong with each."""
         await asyncio.gather(*(self._looks.look(model) for model in (self if models is None else models)))
 
     async def _catch_up(self, name: str) -> None:
@@ -234,7 +233,7 @@ class Models:
 
     def _unloadable(self, name: str, version: str) -> Model:
         model = self.find(name, version)
-        others = [other for other in self if other.key.name == name and other is not model]
+        others = any(other.key.name == name and other is not model for other in self)
         if self.is_current(model.key) and (others or name == self._default):
             raise ModelConflict(f"model {model.key} is the current version; promote another one first")
         return model
@@ -272,8 +271,9 @@ class Models:
         with self._busy_with(key):
             await self.check([model])
             if model.passport is None:
-                error = ModelConflict if model.lasting else EngineFailed
-                raise error(f"model {key} cannot be loaded: {model.reason}")
+                raise (ModelConflict if model.lasting else EngineFailed)(
+                    f"model {key} cannot be loaded: {model.reason}"
+                )
             self._add(model)  # only now: until here nobody could ask for it
         self.broken.pop(name, None)
         if name not in self._current:

@@ -1,6 +1,9 @@
 """Several gateways on one engine, and an engine that loses, changes or withholds what it had."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -75,6 +78,24 @@ async def test_another_model_that_was_unloaded_elsewhere_goes_and_can_be_loaded_
     assert service.metrics.registry.get_sample_value("yolov7_model_ready", labels) is None
     assert (await service.models.load("second", None)).ready
     assert service.metrics.registry.get_sample_value("yolov7_model_ready", labels) == 1
+
+
+def test_with_several_processes_an_unloaded_model_is_no_alarm(tmp_path: Path, blocks_repository: Path):
+    """prometheus_client cannot remove a series there, but NaN is neither 0 nor 1."""
+    code = """
+import sys; from pathlib import Path; from prometheus_client import CollectorRegistry
+from service.engine.repository import open_model; from service.metrics import Metrics
+from service.models.looks import Looks; from service.models.model import Model
+metrics = Metrics(CollectorRegistry())
+looks, model = Looks(None, None, least_s=1.0, metrics=metrics), Model(open_model(Path(sys.argv[1]), "blocks"))
+looks.show(model); looks.forget(model)
+print(metrics.exposition().decode())
+"""
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", code, str(blocks_repository)]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("yolov7_model_ready{"))
+    assert line.endswith(" NaN")
 
 
 async def test_what_the_engine_brings_back_by_itself_stays_known_meanwhile(
