@@ -8,8 +8,10 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from service.engine.protocol import ModelVersion
+from service.engine.repository import current_mark, model_names
 
 logger = logging.getLogger(__name__)
 
@@ -65,3 +67,9 @@ class Current:
             for name, mark in self._read.items()
             if name in self._versions and mark != self._followed.get(name)
         ]
+
+
+def read_marks(root: Path) -> dict[str, Mark]:
+    """Of all models whose spec.json can be read."""
+    marks = ((name, current_mark(root, name)) for name in model_names(root))
+    return {name: mark for name, mark in marks if mark is not None}

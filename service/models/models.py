@@ -28,7 +28,7 @@ from service.errors import (
     UnknownModel,
 )
 from service.metrics import Metrics
-from service.models.current import Current, Mark
+from service.models.current import Current, read_marks
 from service.models.looks import Looks
 from service.models.model import Model
 
@@ -333,7 +333,7 @@ class Models:
         """Takes over what other gateways have loaded, unloaded or promoted, and what the engine has lost."""
         async with self._reconciling:
             # In this order, because a version is loaded before it is promoted: none is seen promoted but not loaded.
-            self._current.read(await asyncio.to_thread(_read_marks, self._root))
+            self._current.read(await asyncio.to_thread(read_marks, self._root))
             known = [model for model in self if model.passport is not None]
             busy = set(self._busy)
             try:
@@ -389,11 +389,6 @@ class Models:
             self._current.follow(name, mark)
             if model is not None and not self.is_current(model.key):
                 self._current.set(model.key)
-
-
-def _read_marks(root: Path) -> dict[str, Mark]:
-    marks = ((name, current_mark(root, name)) for name in model_names(root))
-    return {name: mark for name, mark in marks if mark is not None}
 
 
 def _tell(timer: asyncio.Task[None]) -> None:
