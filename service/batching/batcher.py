@@ -11,9 +11,11 @@ The batcher knows neither engines nor images: it is given `infer`, and its entri
 
 import asyncio
 import contextvars
+import functools
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -58,6 +60,7 @@ class Batcher(Generic[Group, Payload, Result]):
         self._metrics = metrics
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._in_flight: Counter[Group] = Counter()
         self._closing = False
         self._broken = False
 
@@ -141,7 +144,7 @@ class Batcher(Generic[Group, Payload, Result]):
                 entry.fail(EngineFailed("batching has stopped"))
 
     def _start_batch(self) -> bool:
-        decision = self._policy.decide(self._clock(), self._queue, running=len(self._running))
+        decision = self._policy.decide(self._clock(), self._queue, running=self._in_flight)
         for entry in decision.cancelled:
             self._forget(entry, "cancelled")
         for entry in decision.expired:
@@ -155,7 +158,8 @@ class Batcher(Generic[Group, Payload, Result]):
                 self._run(decision.batch, load=len(self._running) + 1), context=contextvars.Context()
             )
             self._running.add(task)
-            task.add_done_callback(self._finish)
+            self._in_flight[decision.batch[0].group] += 1
+            task.add_done_callback(functools.partial(self._finish, decision.batch[0].group))
         return bool(decision.batch)
 
     async def _run(self, batch: tuple[Entry[Group, Payload, Result], ...], *, load: int) -> None:
@@ -192,8 +196,11 @@ class Batcher(Generic[Group, Payload, Result]):
             except Exception as exc:  # noqa: BLE001 - it belongs to the one who waits
                 entry.fail(exc)
 
-    def _finish(self, task: asyncio.Task[None]) -> None:
+    def _finish(self, group: Group, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._in_flight[group] -= 1
+        if not self._in_flight[group]:
+            del self._in_flight[group]
         self._dispatch()
 
     def _forget(self, entry: Entry[Group, Payload, Result], reason: str) -> None:

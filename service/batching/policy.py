@@ -12,7 +12,7 @@ What it knows of the engine it has learnt from `observe`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic
 
@@ -60,24 +60,26 @@ class Adaptive(Generic[Group, Payload, Result]):
         self._recent: Group | None = None
 
     def decide(
-        self, now: float, queue: Queue[Group, Payload, Result], *, running: int
+        self, now: float, queue: Queue[Group, Payload, Result], *, running: Mapping[Group, int]
     ) -> Decision[Group, Payload, Result]:
-        """What to run at `now`, on the clock of the entries' deadlines, beside `running` batches in flight."""
+        """What to run at `now`, on the clock of the entries' deadlines, beside the batches of each group in flight."""
         cancelled: list[Entry[Group, Payload, Result]] = []
         expired: list[Entry[Group, Payload, Result]] = []
         waiting: list[Entry[Group, Payload, Result]] = []
         for entry in queue:
             kind = cancelled if entry.future.done() else expired if entry.deadline <= now else waiting
             kind.append(entry)
-        if not waiting or running >= self._most_running:
+        load = sum(running.values()) + 1
+        if not waiting or load > self._most_running:
             return Decision((), tuple(cancelled), tuple(expired))
-        doomed, able = self._sort_out(now, waiting, load=running + 1)
-        group = able[0].group
-        batch = [entry for entry in able if entry.group == group][: self._largest(group)]
-        if not self._profits(now, group, len(batch), running):
-            return Decision((), tuple(cancelled), tuple(expired))
-        size = self._size(now, batch, load=running + 1)
-        return Decision(tuple(batch[:size]), tuple(cancelled), (*expired, *doomed))
+        doomed, able = self._sort_out(now, waiting, load=load)
+        # The oldest entry's group comes first; one that is held back, perhaps because it hangs, holds no other back.
+        for group in dict.fromkeys(entry.group for entry in able):
+            batch = [entry for entry in able if entry.group == group][: self._largest(group)]
+            if self._profits(now, group, len(batch), running):
+                size = self._size(now, batch, load=load)
+                return Decision(tuple(batch[:size]), tuple(cancelled), (*expired, *doomed))
+        return Decision((), tuple(cancelled), tuple(expired))
 
     def observe(self, group: Group, n: int, *, load: int, seconds: float, now: float) -> None:
         """A batch of `n` images ended at `now`; it began with `load` batches in flight, itself included."""
@@ -117,23 +119,25 @@ class Adaptive(Generic[Group, Payload, Result]):
             (doomed if now + took_s[entry.group] > entry.deadline else able).append(entry)
         return (doomed, able) if able else ([], waiting)
 
-    def _profits(self, now: float, group: Group, n: int, running: int) -> bool:
+    def _profits(self, now: float, group: Group, n: int, running: Mapping[Group, int]) -> bool:
         """Whether one more batch beside those in flight raises the throughput, as far as that is known.
 
         What is unknown is tried, one step above what is known at a time.
         """
-        if not running:
+        load = sum(running.values())
+        if not load:
             return True
-        with_one_more = self._durations.recall_s(group, n, load=running + 1)
-        as_it_is = self._durations.recall_s(group, n, load=running)
+        with_one_more = self._durations.recall_s(group, n, load=load + 1)
+        as_it_is = self._durations.recall_s(group, n, load=load)
         if with_one_more is None:
-            return as_it_is is not None
+            # A group of which nothing is in flight is not held back by what others do.
+            return as_it_is is not None or not running.get(group)
         least = PROFIT if self._largest(group) > 1 else HARMLESS
-        if as_it_is is None or (running + 1) / with_one_more >= least * running / as_it_is:
+        if as_it_is is None or (load + 1) / with_one_more >= least * load / as_it_is:
             return True
         # It did not help; but that was long ago, and what it is compared with is known now.
-        stale = not self._durations.is_fresh(group, load=running + 1, now=now)
-        return stale and self._durations.is_fresh(group, load=running, now=now)
+        stale = not self._durations.is_fresh(group, load=load + 1, now=now)
+        return stale and self._durations.is_fresh(group, load=load, now=now)
 
     def _size(self, now: float, batch: list[Entry[Group, Payload, Result]], *, load: int) -> int:
         """How many of the entries to run together."""

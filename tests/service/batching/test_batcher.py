@@ -1,7 +1,7 @@
 """The batcher with a clock moved by hand and an engine that is let go by hand."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -215,7 +215,7 @@ async def test_closing_refuses_the_new_and_finishes_the_old():
 class BrokenPolicy(Adaptive[str, int, int]):
     """Fails as a bug would, when it meets the payload 99."""
 
-    def decide(self, now: float, queue: Queue[str, int, int], *, running: int) -> Decision[str, int, int]:
+    def decide(self, now: float, queue: Queue[str, int, int], *, running: Mapping[str, int]) -> Decision[str, int, int]:
         assert all(entry.payload != 99 for entry in queue)
         return super().decide(now, queue, running=running)
 

@@ -28,36 +28,36 @@ def entry(payload: str, *, group: str = "a", deadline: float = 10.0) -> E:
 
 
 async def test_an_empty_queue_gives_an_empty_batch():
-    assert policy(4).decide(0.0, queue_of(), running=0).batch == ()
+    assert policy(4).decide(0.0, queue_of(), running={}).batch == ()
 
 
 async def test_a_single_entry_does_not_wait_for_company():
     only = entry("x")
-    assert policy(4).decide(0.0, queue_of(only), running=0).batch == (only,)
+    assert policy(4).decide(0.0, queue_of(only), running={}).batch == (only,)
 
 
 async def test_a_batch_holds_the_oldest_group_only_in_order():
     x, y, z = entry("x", group="b"), entry("y", group="a"), entry("z", group="b")
-    assert policy(4).decide(0.0, queue_of(x, y, z), running=0).batch == (x, z)
+    assert policy(4).decide(0.0, queue_of(x, y, z), running={}).batch == (x, z)
 
 
 async def test_a_batch_is_no_larger_than_allowed():
     entries = [entry(str(n)) for n in range(5)]
-    assert policy(2).decide(0.0, queue_of(*entries), running=0).batch == tuple(entries[:2])
+    assert policy(2).decide(0.0, queue_of(*entries), running={}).batch == tuple(entries[:2])
 
 
 async def test_expired_and_cancelled_entries_are_skipped_and_named():
     late, gone, alive = entry("late", deadline=1.0), entry("gone"), entry("alive")
     gone.future.cancel()
     deciding = policy(4)
-    assert deciding.decide(0.9, queue_of(late, gone, alive), running=0).expired == ()
-    decision = deciding.decide(1.0, queue_of(late, gone, alive), running=0)
+    assert deciding.decide(0.9, queue_of(late, gone, alive), running={}).expired == ()
+    decision = deciding.decide(1.0, queue_of(late, gone, alive), running={})
     assert (decision.batch, decision.expired, decision.cancelled) == ((alive,), (late,), (gone,))
 
 
 async def test_deciding_changes_nothing():
     queue = queue_of(entry("x", deadline=0.0), entry("y"))
-    policy(4).decide(1.0, queue, running=0)
+    policy(4).decide(1.0, queue, running={})
     assert len(queue) == 2
 
 
@@ -74,42 +74,42 @@ def taught(
 
 async def test_an_engine_that_gains_from_large_batches_gets_them():
     entries = [entry(str(n)) for n in range(8)]
-    assert len(taught(0.010, 0.001).decide(0.0, queue_of(*entries), running=0).batch) == 8
+    assert len(taught(0.010, 0.001).decide(0.0, queue_of(*entries), running={}).batch) == 8
 
 
 async def test_an_engine_that_gains_nothing_gets_single_images():
     entries = [entry(str(n)) for n in range(8)]
-    assert len(taught(0.0, 0.010).decide(0.0, queue_of(*entries), running=0).batch) == 1
+    assert len(taught(0.0, 0.010).decide(0.0, queue_of(*entries), running={}).batch) == 1
 
 
 async def test_a_batch_stays_small_enough_for_the_deadlines_in_it():
     entries = [entry(str(n), deadline=0.015) for n in range(8)]
-    assert len(taught(0.010, 0.001).decide(0.0, queue_of(*entries), running=0).batch) == 5
+    assert len(taught(0.010, 0.001).decide(0.0, queue_of(*entries), running={}).batch) == 5
 
 
 async def test_another_batch_starts_beside_others_only_if_that_helps():
     entries = [entry(str(n)) for n in range(8)]
     apart = taught(0.010, 0.0, loads=(1, 2), most_running=3)
-    assert apart.decide(0.0, queue_of(*entries), running=1).batch
+    assert apart.decide(0.0, queue_of(*entries), running={"a": 1}).batch
     shared = taught(0.010, 0.0, most_running=3)
     for n in (1, 2, 4, 8):
         shared.observe("a", n, load=2, seconds=0.020, now=0.0)
-    assert not shared.decide(0.0, queue_of(*entries), running=1).batch
+    assert not shared.decide(0.0, queue_of(*entries), running={"a": 1}).batch
     # What was learnt long ago is tried again, once what it is compared with is known anew.
-    assert not shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running=1).batch
+    assert not shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running={"a": 1}).batch
     shared.observe("a", 1, load=1, seconds=0.010, now=11.0)
-    assert shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running=1).batch
+    assert shared.decide(11.0, queue_of(entry("x", deadline=20.0)), running={"a": 1}).batch
 
 
 async def test_what_would_come_too_late_gives_way_to_what_would_not():
     late, fine = entry("late", deadline=0.005), entry("fine", deadline=1.0)
-    decision = taught(0.010, 0.001).decide(0.0, queue_of(late, fine), running=0)
+    decision = taught(0.010, 0.001).decide(0.0, queue_of(late, fine), running={})
     assert (decision.batch, decision.expired) == ((fine,), (late,))
 
 
 async def test_if_all_would_come_too_late_the_engine_works_all_the_same():
     late = entry("late", deadline=0.005)
-    assert taught(0.010, 0.001).decide(0.0, queue_of(late), running=0).batch == (late,)
+    assert taught(0.010, 0.001).decide(0.0, queue_of(late), running={}).batch == (late,)
 
 
 async def test_the_time_to_an_answer_grows_with_what_is_ahead():
@@ -138,10 +138,16 @@ async def test_a_large_batch_is_waited_for_as_a_whole():
 async def test_what_is_unknown_is_tried_one_step_at_a_time():
     learnt = taught(0.010, 0.0, loads=(1,), most_running=4)
     entries = [entry(str(n)) for n in range(8)]
-    assert learnt.decide(0.0, queue_of(*entries), running=1).batch
-    assert not learnt.decide(0.0, queue_of(*entries), running=2).batch
+    assert learnt.decide(0.0, queue_of(*entries), running={"a": 1}).batch
+    assert not learnt.decide(0.0, queue_of(*entries), running={"a": 2}).batch
 
 
 async def test_an_unknown_load_is_guessed_for_the_deadlines_sake():
     entries = [entry(str(n), deadline=0.015) for n in range(8)]
-    assert len(taught(0.010, 0.001, most_running=2).decide(0.0, queue_of(*entries), running=1).batch) == 1
+    assert len(taught(0.010, 0.001, most_running=2).decide(0.0, queue_of(*entries), running={"a": 1}).batch) == 1
+
+
+async def test_a_group_that_is_held_back_holds_no_other_back():
+    learnt = taught(0.010, 0.0, loads=(1,), most_running=4)
+    hung, other = entry("hung"), entry("other", group="b")
+    assert learnt.decide(0.0, queue_of(hung, other), running={"a": 2}).batch == (other,)

@@ -281,7 +281,7 @@ async def test_an_engine_that_fails_fails_the_request_and_raises_suspicion(
 async def test_a_batcher_that_has_stopped_shows(make_service: MakeService, png: bytes, detect: Detect):
     service = await make_service()
     assert service.detector.healthy
-    service.models._largest = None  # a bug, as far as the policy can tell
+    service.batcher._policy._largest = None  # a bug, as far as the policy can tell
     with pytest.raises(EngineFailed, match="batching has stopped"):
         await detect(service, png)
     assert not service.detector.healthy
