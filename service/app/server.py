@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from service.app.logs import configure_logging
+from service.app.memory import keep_freed_memory, settle
 from service.app.protocol import BoundedProtocol
 from service.app.service import VERSION, Service, build_application
 from service.app.workers import supervise
@@ -36,6 +37,7 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until a signal ends it. Raises StartError before the door opens."""
+        keep_freed_memory()
         try:
             with self.capture_signals():
                 if await self._start():
@@ -55,6 +57,7 @@ class Server(uvicorn.Server):
                 raise
             logger.info("ended before it had started")
             return False
+        settle()
         return True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
