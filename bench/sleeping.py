@@ -18,6 +18,7 @@ from rivals.engines import CANDIDATES, FIXED
 
 from service.app import Service, build_application
 from service.app.server import Server
+from service.engine.cores import usable_cores
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
 from service.settings import Settings, add_flags, given_flags
@@ -101,7 +102,8 @@ def main() -> None:
     add_flags(parser)
     arguments = parser.parse_args()
     engine = SleepingEngine(seconds=arguments.sleep_ms / 1000, parallelism=arguments.parallelism)
-    settings = Settings.load(given_flags(arguments))
+    # As beside an engine that leaves the cores alone.
+    settings = Settings.load({"worker_threads": str(usable_cores())} | given_flags(arguments))
     service = Service(settings, engine=engine)
     # As service.app.server has it.
     config = uvicorn.Config(

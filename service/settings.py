@@ -82,7 +82,10 @@ class Settings(BaseSettings):
     anonymous_rate: str | None = Field(None, description="rate of each address without a key; unset: unlimited")
 
     worker_threads: int = Field(
-        0, ge=0, le=256, description="threads that decode and postprocess; 0 takes one per core"
+        0,
+        ge=0,
+        le=256,
+        description="threads that decode and draw; 0 takes one per core, half as many beside the embedded engine",
     )
     max_in_flight: int = Field(128, ge=1, description="requests in flight; more are refused")
     queue_capacity: int = Field(128, ge=1, description="images that may wait for a batch; more are refused")

@@ -14,7 +14,7 @@ TRIMMED_BYTES = 256 * 1024 * 1024
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what pictures leave behind; elsewhere nothing changes. Larger pictures are still given back."""
+    """Tells glibc to keep what pictures leave behind; elsewhere nothing changes. Larger ones are still given back."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_MMAP_THRESHOLD, KEPT_BYTES)
@@ -22,6 +22,6 @@ def keep_freed_memory() -> None:
 
 
 def settle() -> None:
-    """Takes all that the start has made out of the collector's sight: it stays for ever, and looking at it takes long."""
+    """Takes what the start has made out of the collector's sight: it stays for ever, and to look at it takes long."""
     gc.collect()
     gc.freeze()

@@ -64,7 +64,7 @@ class Service:
         self.tracer = _build_tracer(settings)
         # The worker threads are the parallelism; OpenCV's own pool within each of them would only compete with it.
         cv2.setNumThreads(1)
-        self.threads = ThreadPoolExecutor(settings.worker_threads or usable_cores(), thread_name_prefix="worker")
+        self.threads = ThreadPoolExecutor(_thread_count(settings), thread_name_prefix="worker")
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self.redis = connect(redis_url) if redis_url else None
         shared = os.environ.get(SHARED) if settings.workers > 1 else None
@@ -81,7 +81,7 @@ class Service:
             self.batcher,
             self.threads,
             places=settings.max_in_flight,
-            thread_count=settings.worker_threads or usable_cores(),
+            thread_count=_thread_count(settings),
             limits=_image_limits(settings),
             metrics=self.metrics,
             keys=_cache_keys(settings),
@@ -244,6 +244,12 @@ def _traced(engine: Engine, tracer: Tracer) -> Infer[Target, NDArray[np.uint8], 
             return await engine.infer(target, images, deadline=deadline)
 
     return infer
+
+
+def _thread_count(settings: Settings) -> int:
+    """Beside an engine that uses the same cores half as many: more would only take turns with it."""
+    cores = usable_cores()
+    return settings.worker_threads or (max(1, cores // 2) if settings.engine == "embedded" else cores)
 
 
 def _image_limits(settings: Settings) -> ImageLimits:

@@ -24,8 +24,6 @@ NEARLY = 0.95
 # By how much another batch in flight must raise the throughput: less is noise, and what waits here can still be joined
 # into larger batches, while what waits in the engine's own queue cannot.
 PROFIT = 1.02
-# The same where batches cannot grow, so that nothing is gained by waiting: only real harm holds one back.
-HARMLESS = 0.95
 # Predictions are means; whoever is accepted is to be answered in time nearly always.
 MARGIN = 1.15
 
@@ -125,15 +123,15 @@ class Adaptive(Generic[Group, Payload, Result]):
         What is unknown is tried, one step above what is known at a time.
         """
         load = sum(running.values())
-        if not load:
+        # Where batches cannot grow nothing is gained by waiting, and the engine says itself how many it takes.
+        if not load or self._largest(group) == 1:
             return True
         with_one_more = self._durations.recall_s(group, n, load=load + 1)
         as_it_is = self._durations.recall_s(group, n, load=load)
         if with_one_more is None:
             # A group of which nothing is in flight is not held back by what others do.
             return as_it_is is not None or not running.get(group)
-        least = PROFIT if self._largest(group) > 1 else HARMLESS
-        if as_it_is is None or (load + 1) / with_one_more >= least * load / as_it_is:
+        if as_it_is is None or (load + 1) / with_one_more >= PROFIT * load / as_it_is:
             return True
         # It did not help; but that was long ago, and what it is compared with is known now.
         stale = not self._durations.is_fresh(group, load=load + 1, now=now)
