@@ -194,8 +194,7 @@ class Endpoint:
         would hold each batch until its deadline.
         """
         try:
-            with self._asking("a probe"):
-                alive = await self._client.is_server_live(client_timeout=ASK_S)
+            alive = await self._is_alive()
             if alive and not self._up:
                 await self._meet()
             elif alive:
@@ -207,6 +206,17 @@ class Endpoint:
             for cut in self._cuts:
                 cut.reschedule(asyncio.get_running_loop().time())
             self._cuts.clear()
+
+    async def _is_alive(self) -> bool:
+        """One that was well is asked twice: where this process itself stood still, the first answer comes too late."""
+        if self._up:
+            with suppress(EngineFailed):
+                return await self._ask_alive()
+        return await self._ask_alive()
+
+    async def _ask_alive(self) -> bool:
+        with self._asking("a probe"):
+            return bool(await self._client.is_server_live(client_timeout=ASK_S))
 
     async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
         """Adds a version to those that are ready, which go on; `config` is for a server that has none of them.
