@@ -69,7 +69,7 @@ class TritonServer:
         self.log = log
         self._load = tuple(load)
         self._process: subprocess.Popen[bytes] | None = None
-        self._prefix = f"yolov7-triton-{secrets.token_hex(4)}"
+        self._prefix = f"tritonserver-{secrets.token_hex(4)}"
 
     @property
     def url(self) -> str:

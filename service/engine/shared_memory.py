@@ -29,13 +29,15 @@ LEAST_BYTES = 1 << 20
 # How long none is created after there was no room for one: what took it may be gone by then.
 RETRY_S = 30.0
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+# Of its own: a tritonserver on this host keeps its segments in the same folder, and they hold no locks.
+_PREFIX = "yolov7-gateway"
 
 
 class Slot:
     """One region. Raises OSError where the system has no room for it."""
 
     def __init__(self, byte_size: int) -> None:
-        self._memory = SharedMemory(f"yolov7-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=byte_size)
+        self._memory = SharedMemory(f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=byte_size)
         self.name = self._memory.name
         self.byte_size = byte_size
         self._file = -1
@@ -118,7 +120,7 @@ class Slots:
 
 def sweep() -> None:
     """Gives back what processes that were killed have left."""
-    for region in _FOLDER.glob("yolov7-*-*"):
+    for region in _FOLDER.glob(f"{_PREFIX}-*-*"):
         try:
             file = os.open(region, os.O_RDWR)
         except OSError:

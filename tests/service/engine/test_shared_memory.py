@@ -36,7 +36,7 @@ async def engines(make_engine: Callable[..., Any], server: Any, triton_root: Pat
 
 
 def regions() -> set[str]:
-    return {region.name for region in Path("/dev/shm").glob(f"yolov7-{os.getpid()}-*")}
+    return {region.name for region in Path("/dev/shm").glob(f"yolov7-gateway-{os.getpid()}-*")}
 
 
 def soon() -> float:
