@@ -148,7 +148,7 @@ async def test_an_absurdly_long_header_is_400(client: httpx.AsyncClient, png: by
     assert (answer.status_code, answer.json()["title"]) == (400, "Malformed request")
 
 
-async def test_what_waited_for_a_thread_until_its_deadline_is_not_decoded(make_client: MakeClient, png: bytes):
+async def test_deadlines_that_nobody_could_keep_are_told_as_such(make_client: MakeClient, png: bytes):
     client = await make_client(worker_threads=1)
     answers = await asyncio.gather(
         *(client.post("/v1/detect", content=png, headers=PNG | {"X-Request-Timeout-Ms": "1"}) for _ in range(8))
