@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
-.PHONY: serve test test-long check format triton clean
+.PHONY: serve test test-long check format proto triton clean
 
 serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
 	$(BIN)/yolov7-service serve $(ARGS)
@@ -25,6 +25,9 @@ check: $(VENV)/.dev  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+proto: $(VENV)/.dev  ## generates the gRPC code from its proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. service/streams/wire/detection.proto
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -41,7 +44,7 @@ $(VENV)/.service: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the service, the trainer and the checks into $(VENV) (once) ..."
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable '.[service,triton,tracing,training,dev]'
+	$(PIP) --editable '.[service,triton,tracing,client,camera,training,dev]'
 	@touch $@ $(VENV)/.service
 
 triton: $(VENV)/.service $(TRITON)/.triton  ## a real tritonserver from a wheel, for deploy/triton/tritonserver.py, and what the gateway needs to speak to it

@@ -15,9 +15,9 @@ from rich.table import Column, Table
 
 from service.access import new_key
 from service.api.answer import list_detections, to_json
-from service.api.options import DetectOptions, parse_options, resolve_options
 from service.app import VERSION, Service, serve
 from service.detector import Detected
+from service.detector.options import DetectOptions, parse_options, resolve_options
 from service.errors import ImageError, ServiceError, SettingsError
 from service.settings import Settings, add_flags, given_flags
 from service.vision.draw import draw

@@ -48,6 +48,11 @@ class Metrics:
         self.batch_size = histogram("batch_size", "Images per batch.", IMAGES)
         self.detections = histogram("detections_per_image", "Detections answered per image.", DETECTIONS)
         self.image_pixels = histogram("image_pixels", "Pixels per decoded image.", PIXELS)
+        self.frame_age = histogram(
+            "frame_age_seconds", "From the receipt of a frame to its answer.", SECONDS, ("transport",)
+        )
+        self.frames = counter("frames", "Frames of streams, by what became of them.", "transport", "outcome")
+        self.streams = gauge("streams_open", "Streams of frames that are open.", "transport")
         self.requests = counter("requests", "Requests answered.", "transport", "route", "code")
         self.rejected = counter("rejected", "Requests refused before any work was done.", "reason")
         self.dropped = counter("dropped", "Accepted images that were never inferred.", "reason")

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    grpc: bool = Field(True, description="whether gRPC is served beside HTTP")
+    grpc_port: int = Field(50051, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
+    grpc_reflection: bool = Field(True, description="whether gRPC tells its methods to those who ask, such as grpcurl")
+    tls_certificate: Path | None = Field(None, description="PEM chain, for HTTP and gRPC alike; unset: no TLS")
+    tls_key: Path | None = Field(None, description="PEM key of tls_certificate")
     workers: int = Field(1, ge=1, le=64, description="processes; more need engine triton, and Redis for rates")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="how a log line is written")
@@ -97,6 +102,12 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(30_000, ge=1, description="deadline of requests that set none")
     max_request_timeout_ms: int = Field(60_000, ge=1, description="longest deadline of any request")
 
+    max_streams: int = Field(64, ge=1, description="streams of frames that may be open at once; more are refused")
+    stream_credits: int = Field(16, ge=1, le=256, description="most unanswered frames of a stream that loses none")
+    allowed_origins: str = Field(
+        "", description="origins, beside the service's own, whose pages may open streams, comma-separated"
+    )
+
     drain_delay_s: float = Field(0.0, ge=0, description="time between not ready and closing the door, on SIGTERM")
     drain_timeout_s: int = Field(30, ge=1, description="time that accepted requests have to finish, on SIGTERM")
 
@@ -149,6 +160,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{name}: each of several workers would grant it; they need redis_url to count together")
         if self.redis_url is not None and self.cache_secret is None:
             raise ValueError("cache_secret: needed with redis_url, and the same in every replica")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate: it and tls_key are given together or not at all")
         return self
 
     @classmethod

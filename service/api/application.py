@@ -19,9 +19,9 @@ from service.api.admin import AdminRoutes
 from service.api.answer import DetectAnswer, ModelAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer, VersionsAnswer
 from service.api.detect import PATH, TIMEOUT_HEADER, DetectRoute
 from service.api.exchange import Exchange, ExchangeMiddleware
-from service.api.options import DetectOptions
 from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
 from service.api.status import StatusRoutes
+from service.detector.options import DetectOptions
 from service.errors import Finding, ImageError, InvalidOption, ServiceError
 from service.metrics import Metrics
 from service.vision.encode import MEDIA_TYPES

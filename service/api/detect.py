@@ -21,9 +21,9 @@ from service.api.body import read_body, unless_client_leaves
 from service.api.door import Door
 from service.api.exchange import Exchange
 from service.api.negotiation import CACHE_STATUS, JSON, choose_caching, choose_media_type
-from service.api.options import parse_options, resolve_options
 from service.api.upload import Upload, check_content_type, parse_upload
 from service.detector import Detected, Detector, Served
+from service.detector.options import parse_options, resolve_options
 from service.errors import BodyTooSlow, DeadlineExceeded, Finding, InvalidOption, MalformedRequest
 from service.metrics import Metrics
 from service.models import Models

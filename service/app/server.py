@@ -25,6 +25,10 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# A camera or a page that has lost its network is noticed by then.
+PING_INTERVAL_S = 20.0
+PING_TIMEOUT_S = 20.0
+
 
 class Server(uvicorn.Server):
     """uvicorn, with the service started before the door opens and closed after it is shut."""
@@ -101,7 +105,12 @@ def serve_on(settings: Settings, listening: socket.socket | None) -> None:
         port=settings.port,
         loop="auto",
         http=BoundedProtocol,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        ws_ping_interval=PING_INTERVAL_S,
+        ws_ping_timeout=PING_TIMEOUT_S,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -2,7 +2,7 @@
 
 from service.detector.detector import Detected, Detector
 from service.detector.places import Place
-from service.detector.preparation import ImageLimits
+from service.detector.preparation import ImageLimits, Picture
 from service.detector.source import CacheResult, Caching, Served
 
-__all__ = ["CacheResult", "Caching", "Detected", "Detector", "ImageLimits", "Place", "Served"]
+__all__ = ["CacheResult", "Caching", "Detected", "Detector", "ImageLimits", "Picture", "Place", "Served"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from service.cache import CachedImage, CacheKeys, CandidateCache
 from service.detector.places import Place, Places
-from service.detector.preparation import ImageLimits, decode_within
+from service.detector.preparation import ImageLimits, Picture, decode_within
 from service.detector.source import CacheResult, Caching, CandidateSource, DetectorBatcher, Served
 from service.engine.protocol import ModelVersion, Target
 from service.errors import DeadlineExceeded, EngineFailed
@@ -112,7 +112,7 @@ class Detector:
 
     async def detect(
         self,
-        data: bytes,
+        picture: Picture,
         served: Served,
         *,
         options: PostprocessOptions,
@@ -120,7 +120,7 @@ class Detector:
         place: Place,
         caching: Caching = "use",
     ) -> Detected:
-        """Detects in one encoded picture. `deadline` is a reading of time.monotonic().
+        """Detects in one picture, an encoded file or bare pixels. `deadline` is a reading of time.monotonic().
 
         `caching`: "use" the cache, "refresh" what it holds without reading it, or leave it "off".
         Raises ImageError, Overloaded, Draining, EngineFailed, and DeadlineExceeded at the deadline.
@@ -133,7 +133,7 @@ class Detector:
             trace.note({"model.name": served.model.name, "model.version": served.model.version})
         try:
             async with asyncio.timeout(deadline - started_at):
-                found = await self._source.find(data, served, deadline=deadline, caching=caching)
+                found = await self._source.find(picture, served, deadline=deadline, caching=caching)
                 postprocessing_at = time.monotonic()
                 detections = await self._postprocess(found.entry, options)
         except TimeoutError:
@@ -162,11 +162,11 @@ class Detector:
         target = Target(model, (pixels.shape[0], pixels.shape[1]))
         return (await self._batcher.submit(pixels, group=target, deadline=deadline)).result
 
-    async def draw(self, data: bytes, detected: Detected, spec: ModelSpec, media_type: str) -> bytes:
+    async def draw(self, picture: Picture, detected: Detected, spec: ModelSpec, media_type: str) -> bytes:
         """The upright picture with its detections drawn into it, encoded. Raises ImageError."""
 
         def work() -> bytes:
-            drawn = draw(decode_within(data, self._limits), detected.detections, spec.class_names)
+            drawn = draw(decode_within(picture, self._limits), detected.detections, spec.class_names)
             return encode_picture(drawn, media_type)
 
         return await self._in_thread(work)

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from service.vision.image import decode
 from service.vision.letterbox import Letterbox, choose_shape
+from service.vision.raw import RawImage
 from service.vision.spec import ModelSpec
+
+# An encoded file, or pixels that need no decoding.
+Picture = bytes | RawImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,10 @@ class Prepared:
     preprocess_s: float
 
 
-def prepare(data: bytes, spec: ModelSpec, limits: ImageLimits) -> Prepared:
-    """Decodes one picture and letterboxes it into the cheapest fitting shape. Raises ImageError."""
+def prepare(picture: Picture, spec: ModelSpec, limits: ImageLimits) -> Prepared:
+    """Decodes a picture and letterboxes it into the cheapest fitting shape. Raises ImageError."""
     started_at = time.monotonic()
-    image = decode_within(data, limits)
+    image = decode_within(picture, limits)
     decoded_at = time.monotonic()
     image_hw = image.shape[0], image.shape[1]
     letterbox = Letterbox.fit(image_hw, choose_shape(image_hw, spec.input_shapes))
@@ -44,6 +48,8 @@ def prepare(data: bytes, spec: ModelSpec, limits: ImageLimits) -> Prepared:
     return Prepared(letterbox, pixels, decoded_at - started_at, time.monotonic() - decoded_at)
 
 
-def decode_within(data: bytes, limits: ImageLimits) -> NDArray[np.uint8]:
-    """The upright picture, (H, W, 3) uint8 RGB. Raises ImageError."""
-    return decode(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames, formats=limits.formats)
+def decode_within(picture: Picture, limits: ImageLimits) -> NDArray[np.uint8]:
+    """The upright picture, (H, W, 3) uint8 RGB, not to be written. Raises ImageError."""
+    if isinstance(picture, RawImage):
+        return picture.to_rgb(max_pixels=limits.max_pixels)
+    return decode(picture, max_pixels=limits.max_pixels, max_frames=limits.max_frames, formats=limits.formats)

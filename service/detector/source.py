@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from service.batching import Ahead, Batcher
 from service.cache import CachedImage, CacheKeys, CandidateCache
 from service.detector.flight import Flight, Flights
-from service.detector.preparation import ImageLimits, Prepared, prepare
+from service.detector.preparation import ImageLimits, Picture, Prepared, prepare
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.errors import DeadlineExceeded
 from service.metrics import Metrics
 from service.tracing import Trace, current_trace
 from service.vision.detections import Candidates
+from service.vision.raw import RawImage
 from service.vision.spec import ModelSpec
 
 T = TypeVar("T")
@@ -67,10 +68,10 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
+class _Wanted:
     """What is to be inferred, and where the answer is to be put, if anywhere."""
 
-    data: bytes
+    picture: Picture
     served: Served
     key: bytes | None
     result: CacheResult
@@ -105,19 +106,19 @@ class CandidateSource:
         """What is on its way to the batcher's queue, together with `arriving` pictures."""
         return Ahead(self._preparing + arriving, self._prepare_s / self._thread_count)
 
-    async def find(self, data: bytes, served: Served, *, deadline: float, caching: Caching) -> Found:
-        """The candidates of an encoded picture. The deadline is the caller's to keep.
+    async def find(self, picture: Picture, served: Served, *, deadline: float, caching: Caching) -> Found:
+        """The candidates of a picture; bare pixels are never cached. The deadline is the caller's to keep.
 
         Raises ImageError, Overloaded, Draining, EngineFailed and DeadlineExceeded.
         """
         started_at = time.monotonic()
-        if self._cache is None or caching == "off":
+        if self._cache is None or caching == "off" or isinstance(picture, RawImage):
             self._metrics.cache.labels("off").inc()
-            return await self._infer(_Picture(data, served, None, "off"), Flight(deadline))
-        key = await self._key(data, served)
+            return await self._infer(_Wanted(picture, served, None, "off"), Flight(deadline))
+        key = await self._key(picture, served)
         if caching == "refresh":
             self._metrics.cache.labels("refresh").inc()
-            return await self._infer(_Picture(data, served, key, "refresh"), Flight(deadline))
+            return await self._infer(_Wanted(picture, served, key, "refresh"), Flight(deadline))
         entry = self._cache.lookup_memory(key)
         looked_up_at = time.monotonic()
         stages = {"cache": looked_up_at - started_at}
@@ -126,8 +127,8 @@ class CandidateSource:
             trace.stage("cache", started_at, looked_up_at)
         if entry is not None:
             return Found(entry, stages, "hit_memory")
-        picture = _Picture(data, served, key, "miss")
-        found, joined = await self._flights.share(key, deadline, lambda flight: self._race(picture, flight))
+        wanted = _Wanted(picture, served, key, "miss")
+        found, joined = await self._flights.share(key, deadline, lambda flight: self._race(wanted, flight))
         if joined:
             self._metrics.cache.labels("collapsed").inc()
             if trace is not None:
@@ -142,15 +143,15 @@ class CandidateSource:
 
         return make() if len(data) <= HASHED_IN_PLACE_BYTES else await self._in_thread(make)
 
-    async def _race(self, picture: _Picture, flight: Flight[Found]) -> Found:
+    async def _race(self, wanted: _Wanted, flight: Flight[Found]) -> Found:
         """The shared cache has the time that decoding takes; what it answers later is a miss."""
         assert self._cache is not None
-        assert picture.key is not None
+        assert wanted.key is not None
         if not self._cache.is_shared:
             self._metrics.cache.labels("miss").inc()
-            return await self._infer(picture, flight)
+            return await self._infer(wanted, flight)
         started_at = time.monotonic()
-        look_up = asyncio.get_running_loop().create_task(self._cache.lookup_shared(picture.key))
+        look_up = asyncio.get_running_loop().create_task(self._cache.lookup_shared(wanted.key))
         try:
             await asyncio.wait([look_up], timeout=HEAD_START_S)
             waited_s = time.monotonic() - started_at
@@ -159,18 +160,18 @@ class CandidateSource:
                 trace.stage("cache", started_at, started_at + waited_s)
             if look_up.done() and (entry := look_up.result()) is not None:
                 return Found(entry, {"cache": waited_s}, "hit_redis")
-            found = await self._infer(picture, flight, look_up)
+            found = await self._infer(wanted, flight, look_up)
             return Found(found.entry, {**found.stage_seconds, "cache": waited_s}, found.result)
         finally:
             look_up.cancel()
 
     async def _infer(
-        self, picture: _Picture, flight: Flight[Found], look_up: asyncio.Task[CachedImage | None] | None = None
+        self, wanted: _Wanted, flight: Flight[Found], look_up: asyncio.Task[CachedImage | None] | None = None
     ) -> Found:
-        served = picture.served
+        served = wanted.served
         self._preparing += 1
         try:
-            prepared = await self._in_thread(lambda: self._prepare(picture, flight))
+            prepared = await self._in_thread(lambda: self._prepare(wanted, flight))
         finally:
             self._preparing -= 1
         self._prepare_s += (prepared.decode_s + prepared.preprocess_s - self._prepare_s) * LEARN
@@ -190,15 +191,15 @@ class CandidateSource:
         entry = CachedImage.of(
             answer.result, image_hw=prepared.letterbox.image_hw, shape_hw=prepared.letterbox.shape_hw
         )
-        if self._cache is not None and picture.key is not None:
-            self._cache.put(picture.key, entry)
-        return Found(entry, {**stages, "infer": answer.inferred_s}, picture.result)
+        if self._cache is not None and wanted.key is not None:
+            self._cache.put(wanted.key, entry)
+        return Found(entry, {**stages, "infer": answer.inferred_s}, wanted.result)
 
-    def _prepare(self, picture: _Picture, flight: Flight[Found]) -> Prepared:
+    def _prepare(self, wanted: _Wanted, flight: Flight[Found]) -> Prepared:
         # It may have waited for its thread until nobody waits for it any more.
         if time.monotonic() >= flight.deadline:
             raise DeadlineExceeded("the deadline passed before the picture was decoded")
-        return prepare(picture.data, picture.served.spec, self._limits)
+        return prepare(wanted.picture, wanted.served.spec, self._limits)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.options import DetectOptions
 from service.api.problems import TABLE
 from service.app import Service, build_application
+from service.detector.options import DetectOptions
 from service.vision.encode import MEDIA_TYPES
 
 pytestmark = pytest.mark.anyio

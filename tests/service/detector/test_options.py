@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.options import MAX_FINDINGS, MAX_ITEMS, DetectOptions, parse_options, resolve_options
+from service.detector.options import MAX_FINDINGS, MAX_ITEMS, DetectOptions, parse_options, resolve_options
 from service.errors import InvalidOption
 from service.vision.postprocess import PostprocessOptions
 from service.vision.spec import ModelSpec

@@ -1,6 +1,7 @@
 """The options of a detection request, from text to what service.vision takes.
 
-They come as query parameters, or as form fields of the same names. Defaults are those of PostprocessOptions.
+Over HTTP they come as query parameters or form fields, over a stream as fields of its first message, everywhere by the
+same names. Defaults are those of PostprocessOptions.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,11 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> DetectOptions:
             raise InvalidOption(Finding(f"/{name}", "given more than once"))
         else:
             given[name] = text
+    return check_options(given)
+
+
+def check_options(given: Mapping[str, object]) -> DetectOptions:
+    """From values by name; what is not given has its default. Raises InvalidOption as parse_options does."""
     try:
         return DetectOptions.model_validate(given)
     except ValidationError as exc:

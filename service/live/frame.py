@@ -1,0 +1,67 @@
+"""A frame of a stream, and the three things that may become of it. Every frame becomes exactly one of them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from service.detector import Detected, Picture, Served
+from service.errors import ImageError, ServiceError
+
+DropReason = Literal["replaced", "stale", "overloaded", "rate"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """`received_at` is a reading of time.monotonic(); `captured_at` is the sender's own, and only echoed."""
+
+    sequence: int
+    picture: Picture
+    received_at: float
+    captured_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """`age_s`: from the receipt of the frame until this was ready."""
+
+    frame: Frame
+    detected: Detected
+    served: Served
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """`count` frames in a row, whose first and last sequence numbers are given."""
+
+    reason: DropReason
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """The frame could not be answered; the stream goes on."""
+
+    frame: Frame
+    error: ServiceError | ImageError
+
+
+Outcome = Answered | Dropped | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """Delivery: the newest frame wins, and one that is older than `max_age_s` is not answered."""
+
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Delivery: nothing is dropped; at most `credits` frames are unanswered at a time."""
+
+    credits: int
+
+
+Delivery = Latest | Every
