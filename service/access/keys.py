@@ -86,6 +86,11 @@ class Keys:
         return self._ring.authenticate(token)
 
     @property
+    def required(self) -> bool:
+        """False at a service without keys, where everybody may detect."""
+        return self._path is not None
+
+    @property
     def rated(self) -> bool:
         """As KeyRing.rated, by the file as it was read last."""
         return self._ring.rated

@@ -17,8 +17,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.admin import AdminRoutes
 from service.api.answer import DetectAnswer, ModelAnswer, ModelsAnswer, ProblemAnswer, StatusAnswer, VersionsAnswer
-from service.api.detect import PATH, TIMEOUT_HEADER, DetectRoute
+from service.api.deepstack import (
+    CUSTOM,
+    CUSTOM_LIST,
+    DEFAULT_CONFIDENCE,
+    DETECTION,
+    DeepStackRoutes,
+    VisionAnswer,
+    VisionError,
+    VisionModels,
+)
+from service.api.detect import PATH, DetectRoute
 from service.api.exchange import Exchange, ExchangeMiddleware
+from service.api.intake import TIMEOUT_HEADER
 from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
 from service.api.status import StatusRoutes
 from service.detector.options import DetectOptions
@@ -36,6 +47,7 @@ class Routes:
     """What answers, by group."""
 
     detect: DetectRoute
+    deepstack: DeepStackRoutes
     status: StatusRoutes
     admin: AdminRoutes
 
@@ -74,9 +86,29 @@ def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Calla
         name="detect", tags=["detection"], response_model=DetectAnswer, openapi_extra=_detect_request(),
         responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
     )  # fmt: skip
+    _add_deepstack(api, routes.deepstack)
     _add_models(api, routes)
     _add_operation(api, routes)
     return api
+
+
+def _add_deepstack(api: FastAPI, routes: DeepStackRoutes) -> None:
+    binary, text = {"type": "string", "format": "binary"}, {"type": "string"}
+    options = {"min_confidence": {"type": "number", "default": DEFAULT_CONFIDENCE}, "classes": text, "api_key": text}
+    form = {"type": "object", "required": ["image"], "properties": {"image": binary, **options}}
+    body = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
+    refused = {status for status, _, _ in TABLE.values() if status not in (406, 409, 499)}
+    errors = {status: {"description": HTTPStatus(status).phrase, "model": VisionError} for status in sorted(refused)}
+
+    def add(path: str, endpoint: Callable[..., Any], summary: str, *methods: str, **more: Any) -> None:
+        api.add_api_route(path, endpoint, methods=list(methods), summary=summary, tags=["deepstack"], **more)
+
+    detects: dict[str, Any] = {"response_model": VisionAnswer, "responses": errors, "openapi_extra": body}
+    add(DETECTION, routes.detection, "Detect objects, as DeepStack does", "POST", **detects)
+    # Before the models, one of which it would be taken for.
+    add(CUSTOM_LIST, routes.custom_list, "Names of the models, as CodeProject.AI has it", "POST",
+        response_model=VisionModels)  # fmt: skip
+    add(CUSTOM, routes.custom, "Detect objects with one model, as DeepStack does", "POST", **detects)
 
 
 def _add_models(api: FastAPI, routes: Routes) -> None:

@@ -19,9 +19,19 @@ class Door:
         self._rates = rates
         self._metrics = metrics
 
-    async def detect(self, request: Request) -> None:
-        """For a detection: needs the right `detect` and takes one from the client's rate."""
-        client = self._identify(request)
+    def awaits_key(self, request: Request) -> bool:
+        """Whether a key is needed that the headers do not bring; in some protocols it is in the body."""
+        try:
+            return self._keys.required and _presented(request) is None
+        except Unauthenticated:  # brought, but malformed: for `detect` to say
+            return False
+
+    async def detect(self, request: Request, *, token: str | None = None) -> None:
+        """For a detection: needs the right `detect` and takes one from the client's rate.
+
+        `token`: a key from elsewhere than the headers, whose own goes first.
+        """
+        client = self._identify(request, token)
         self._demand(client, admin=False)
         peer = request.client.host if request.client else ""
         try:
@@ -40,10 +50,9 @@ class Door:
         """For a change of the models: needs the right `admin`, which nobody has without a key."""
         self._demand(self._identify(request), admin=True)
 
-    def _identify(self, request: Request) -> Client:
-        headers = request.headers
+    def _identify(self, request: Request, token: str | None = None) -> Client:
         try:
-            client = self._keys.authenticate(presented_token(headers.get("authorization"), headers.get("x-api-key")))
+            client = self._keys.authenticate(_presented(request) or token)
         except Unauthenticated:
             self._metrics.rejected.labels("unauthenticated").inc()
             raise
@@ -56,3 +65,7 @@ class Door:
         except Forbidden:
             self._metrics.rejected.labels("forbidden").inc()
             raise
+
+
+def _presented(request: Request) -> str | None:
+    return presented_token(request.headers.get("authorization"), request.headers.get("x-api-key"))

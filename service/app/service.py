@@ -24,7 +24,17 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from service.access import Keys, Rate, Rates, SharedRates
-from service.api import AdminRoutes, DetectRoute, Door, Limits, Routes, StatusRoutes, build_api
+from service.api import (
+    AdminRoutes,
+    DeepStackRoutes,
+    DetectRoute,
+    Door,
+    Intake,
+    Limits,
+    Routes,
+    StatusRoutes,
+    build_api,
+)
 from service.api.exchange import TraceMiddleware
 from service.app.lease import FileLease
 from service.app.shared_folder import mark_served
@@ -167,15 +177,10 @@ def build_application(service: Service) -> FastAPI:
         max_timeout_s=settings.max_request_timeout_ms / 1000,
     )
     door = Door(service.keys, service.rates, metrics=service.metrics)
+    intake = Intake(service.detector, limits=limits, threads=service.threads)
     routes = Routes(
-        detect=DetectRoute(
-            service.detector,
-            service.models,
-            door,
-            limits=limits,
-            threads=service.threads,
-            metrics=service.metrics,
-        ),
+        detect=DetectRoute(service.detector, service.models, door, intake=intake, metrics=service.metrics),
+        deepstack=DeepStackRoutes(service.detector, service.models, door, intake=intake, metrics=service.metrics),
         status=StatusRoutes(service.models, service.metrics, service.reasons),
         admin=AdminRoutes(service.models, door),
     )
