@@ -7,8 +7,6 @@ one around it makes a span of what the exchange says in the end.
 
 import asyncio
 import logging
-import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,12 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.problems import Problem, describe
 from service.errors import Draining
 from service.metrics import Metrics
-from service.tracing import Trace, Tracer, begin_request
+from service.tracing import Trace, Tracer, begin_request, choose_request_id
 from service.tracing.trace import Value
 
 logger = logging.getLogger(__name__)
 
-SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 UNMATCHED = "unmatched"
 NOBODY_WAITS = 499
 # They come every few seconds for ever, and their spans would bury the others.
@@ -80,7 +77,7 @@ class ExchangeMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = scope["exchange"] = Exchange(_request_id(Headers(scope=scope)))
+        exchange = scope["exchange"] = Exchange(choose_request_id(Headers(scope=scope).get("x-request-id", "")))
         begin_request(exchange.request_id)
 
         async def send_with_headers(message: Message) -> None:
@@ -198,9 +195,3 @@ def _conclude(trace: Trace, scope: Scope) -> None:
     if "serialise" in seconds:
         started_at = max(stage.ended_at for stage in trace.stages)
         trace.stage("serialise", started_at, started_at + seconds["serialise"])
-
-
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    # Unique, not secret: the system's random numbers would cost more than the routing.
-    return given if SAFE_REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"

@@ -3,7 +3,8 @@
 import re
 from functools import lru_cache
 
-from service.detector import CacheResult, Caching
+from service.detector import CacheResult
+from service.detector.options import choose_caching as choose_caching
 from service.errors import NotAcceptable
 from service.vision.encode import MEDIA_TYPES
 
@@ -36,15 +37,6 @@ def choose_media_type(accept: str) -> str:
     if _rank(best, ranges)[0] <= 0:
         raise NotAcceptable(f"the answer is one of {', '.join(OFFERED)}, which Accept: {accept[:200]} leaves out")
     return best
-
-
-@lru_cache(maxsize=64)
-def choose_caching(cache_control: str) -> Caching:
-    """`no-store` keeps an image out of the cache altogether; `no-cache` has it inferred anew, and kept."""
-    directives = {part.strip().lower() for part in cache_control.split(",")}
-    if "no-store" in directives:
-        return "off"
-    return "refresh" if directives & {"no-cache", "max-age=0"} else "use"
 
 
 def _range(item: str) -> tuple[str, float]:

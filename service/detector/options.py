@@ -5,10 +5,12 @@ same names. Defaults are those of PostprocessOptions.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from service.detector.source import Caching
 from service.errors import Finding, InvalidOption
 from service.vision.postprocess import PostprocessOptions
 from service.vision.spec import ModelSpec
@@ -86,6 +88,15 @@ def resolve_options(options: DetectOptions, spec: ModelSpec) -> PostprocessOptio
         multi_label=options.multi_label,
         class_confidence=tuple(_class_confidence(pair, ids, spec) for pair in options.class_confidence),
     )
+
+
+@lru_cache(maxsize=64)
+def choose_caching(cache_control: str) -> Caching:
+    """`no-store` keeps an image out of the cache altogether; `no-cache` has it inferred anew, and kept."""
+    directives = {part.strip().lower() for part in cache_control.split(",")}
+    if "no-store" in directives:
+        return "off"
+    return "refresh" if directives & {"no-cache", "max-age=0"} else "use"
 
 
 def _finding(error: Mapping[str, Any]) -> Finding:

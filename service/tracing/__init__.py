@@ -9,8 +9,16 @@
 Knows no transport, no model and no engine: it is given names, numbers and moments.
 """
 
-from service.tracing.request import begin_request, current_request_id
+from service.tracing.request import begin_request, choose_request_id, current_request_id
 from service.tracing.trace import Trace, current_trace, current_traceparent
 from service.tracing.tracer import Tracer
 
-__all__ = ["Trace", "Tracer", "begin_request", "current_request_id", "current_trace", "current_traceparent"]
+__all__ = [
+    "Trace",
+    "Tracer",
+    "begin_request",
+    "choose_request_id",
+    "current_request_id",
+    "current_trace",
+    "current_traceparent",
+]
