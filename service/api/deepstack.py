@@ -1,9 +1,9 @@
 """POST /v1/vision/detection as DeepStack and CodeProject.AI have it, for the clients that speak their protocol.
 
 Such clients are Frigate's `deepstack` detector, Home Assistant's integrations, Blue Iris and Agent DVR. They send a
-form with `image`, perhaps `min_confidence`, and the key as `api_key`; whatever else is in it is passed over. The answer
-has whole pixels, at most 20 predictions, since Frigate's array holds no more, and labels in lower case, with which these
-clients compare. Errors have the protocol's form, and the status that they have everywhere here.
+form with `image`, perhaps `min_confidence`, and the key as `api_key`; whatever else is in it is passed over. Answers
+have whole pixels, at most 20 predictions, since Frigate's array holds no more, and labels in lower case, with which
+these clients compare. Errors have the protocol's form, and the status that they have everywhere here.
 """
 
 import time
