@@ -73,6 +73,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._linger_timer: asyncio.TimerHandle | None = None
         # Bytes that were dropped since the end was decided; None before.
         self._dropped: int | None = None
+        # Whether another protocol has the socket.
+        self._upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The interface of asyncio.Protocol, as all that follows up to `resume_writing`."""
@@ -102,6 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._loose += len(data)
         super().data_received(data)
+        if self._upgraded:
+            return
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope or cycle.response_complete:
             self._await_head()
@@ -132,8 +136,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._loose = 0
         self._receiving = True
-        # The headers are the application's now. The parser brings trailers in the same way.
-        self.headers = NOWHERE
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            # The headers are the application's now. The parser brings trailers in the same way.
+            self.headers = NOWHERE
 
     def on_body(self, body: bytes) -> None:
         """A part of it."""
@@ -144,6 +149,22 @@ class BoundedProtocol(HttpToolsProtocol):
         """The request is here as a whole."""
         super().on_message_complete()
         self._receiving = False
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hands the socket to uvicorn's protocol for WebSockets, which has bounds of its own."""
+        if not self._may_answer():
+            self._refuse(describe(MalformedRequest("an upgrade comes before the answer to what was asked before")))
+            return
+        self._upgraded = True
+        self.transport = self._socket
+        super().handle_websocket_upgrade()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            # An answer before is still on its way, and the other protocol has not been told.
+            self._socket.get_protocol().pause_writing()
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does at the end of a connection
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn answers when the parser failed."""
