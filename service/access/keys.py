@@ -53,6 +53,14 @@ class KeyRing:
             raise Unauthenticated("the key is not known")
         return found
 
+    def find(self, name: str) -> Key | None:
+        """The key of this name."""
+        found: Key | None = None
+        for key in self._keys or ():  # to the end, as above
+            if hmac.compare_digest(key.client.name.encode(), name.encode()):
+                found = key
+        return found
+
     @property
     def rated(self) -> bool:
         """Whether any key sets a rate of its own."""
@@ -79,11 +87,13 @@ class Keys:
 
     def authenticate(self, token: str | None) -> Client:
         """As KeyRing.authenticate, by the file as it is now."""
-        now = self._clock()
-        if self._path is not None and now - self._checked_at >= CHECK_INTERVAL_S:
-            self._checked_at = now
-            self._follow(self._path)
+        self._follow_when_due()
         return self._ring.authenticate(token)
+
+    def find(self, name: str) -> Key | None:
+        """As KeyRing.find, by the file as it is now."""
+        self._follow_when_due()
+        return self._ring.find(name)
 
     @property
     def required(self) -> bool:
@@ -94,6 +104,12 @@ class Keys:
     def rated(self) -> bool:
         """As KeyRing.rated, by the file as it was read last."""
         return self._ring.rated
+
+    def _follow_when_due(self) -> None:
+        now = self._clock()
+        if self._path is not None and now - self._checked_at >= CHECK_INTERVAL_S:
+            self._checked_at = now
+            self._follow(self._path)
 
     def _follow(self, path: Path) -> None:
         stamp = _stamp(path)  # before reading: what is written meanwhile is seen next time
