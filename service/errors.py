@@ -10,11 +10,13 @@
     │   ├── NotAcceptable      no answer of ours fits the Accept header
     │   ├── BodyTooLarge       more bytes than the limit
     │   ├── BodyTooSlow        the body did not arrive in time
+    │   ├── StreamTooSlow      the answers of a stream were not taken in time
     │   ├── InvalidOption      an option is unknown or out of range; carries each finding
     │   ├── UnknownModel       no such model or version; says which exist
     │   └── ModelConflict      what was asked of a model does not fit the state it is in
     ├── Unavailable            ours and passing: retry after `retry_after_s`
-    │   ├── Overloaded         every place is taken, or the answer could not be ready in time
+    │   ├── Overloaded         every place is taken, or:
+    │   │   └── TooLate        the answer could not be ready in time
     │   ├── Draining           the service is shutting down
     │   ├── ModelNotReady      not loaded yet, or the known image came out wrong
     │   └── EngineFailed       the engine could not run a batch
@@ -63,6 +65,8 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StartError",
+    "StreamTooSlow",
+    "TooLate",
     "Unauthenticated",
     "Unavailable",
     "UndecodableImage",
@@ -118,6 +122,10 @@ class BodyTooSlow(RequestError):
     """A body that did not arrive in time."""
 
 
+class StreamTooSlow(RequestError):
+    """The answers of a stream were not taken in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing wrong with a request. `pointer` is a JSON pointer to the option, such as `/confidence`."""
@@ -152,6 +160,10 @@ class Unavailable(ServiceError):
 
 class Overloaded(Unavailable):
     """Every place is taken, or the answer could not be ready before the deadline."""
+
+
+class TooLate(Overloaded):
+    """The answer could not be ready before the deadline, as far as can be told."""
 
 
 class Draining(Unavailable):

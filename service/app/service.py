@@ -1,12 +1,13 @@
 """All that works, built from the settings, and the order it starts and stops in.
 
-    settings → metrics, tracer, engine, threads, cache → batcher → detector → models, access → HTTP
+    settings → metrics, tracer, engine, threads, cache → batcher → detector → models, access → streams → HTTP
 
 Start: models load, known images are run, then the door opens. Stop, on SIGTERM: not ready, then the door closes,
 then what was accepted finishes, then everything closes in reverse.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -47,6 +48,7 @@ from service.engine.cores import usable_cores
 from service.engine.protocol import Engine, Target
 from service.engine.repository import model_names
 from service.errors import StartError
+from service.live import StreamLimits, Streams, Turns
 from service.metrics import SHARED, Metrics
 from service.models import Models
 from service.settings import Settings
@@ -112,6 +114,14 @@ class Service:
             anonymous=Rate.parse(settings.anonymous_rate) if settings.anonymous_rate else None,
             shared=SharedRates(redis_url, metrics=self.metrics) if redis_url else None,
         )
+        self.streams = Streams(
+            self.detector,
+            self.models,
+            self.rates,
+            turns=Turns(self._most_turns, lambda: self.detector.has_room),
+            limits=_stream_limits(settings),
+            metrics=self.metrics,
+        )
         self.metrics.build_info.labels(VERSION, settings.engine).set(1)
 
     async def start(self) -> None:
@@ -129,6 +139,10 @@ class Service:
 
     async def aclose(self) -> None:
         """Finishes what was accepted and frees everything, last built first."""
+        self.streams.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_timeout_s):
+                await self.streams.closed()
         await self.models.aclose()
         await self.batcher.aclose()
         await self.rates.aclose()
@@ -147,6 +161,12 @@ class Service:
 
     def _largest(self, target: Target) -> int:
         return self.models.largest(target.model)
+
+    def _most_turns(self) -> int:
+        """How many frames of streams keep the threads and the engine busy; more would only age."""
+        largest = max((self.models.largest(model.key) for model in self.models), default=1)
+        busy = _thread_count(self.settings) + self.engine.parallelism * largest
+        return min(busy, self.settings.max_in_flight)
 
     def _lease(self) -> Lease:
         """Among all gateways at one Redis, or the workers of one parent; else there is nobody to share with."""
@@ -260,6 +280,13 @@ def _thread_count(settings: Settings) -> int:
 def _image_limits(settings: Settings) -> ImageLimits:
     formats = frozenset(name.strip().upper() for name in settings.formats.split(","))
     return ImageLimits(settings.max_pixels, settings.max_frames, formats)
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    longest_s = settings.max_request_timeout_ms / 1000
+    return StreamLimits(
+        max_streams=settings.max_streams, credits=settings.stream_credits, max_age_s=longest_s, timeout_s=longest_s
+    )
 
 
 def _cache_keys(settings: Settings) -> CacheKeys:

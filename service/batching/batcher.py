@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 
 from service.batching.policy import NOBODY, Adaptive, Ahead
 from service.batching.queue import Answer, Entry, Group, Payload, Queue, Result
-from service.errors import DeadlineExceeded, Draining, EngineDown, EngineFailed, Overloaded
+from service.errors import DeadlineExceeded, Draining, EngineDown, EngineFailed, Overloaded, TooLate
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -69,12 +69,16 @@ class Batcher(Generic[Group, Payload, Result]):
         """False once a bug has stopped it for good."""
         return not self._broken
 
+    def has_room(self, ahead: int = 0) -> bool:
+        """Whether an image that came now, behind so many `ahead`, would be run without a wait."""
+        return not len(self._queue) and len(self._running) + ahead < self._policy.most_running
+
     def admit(self, deadline: float, ahead: Ahead = NOBODY) -> None:
-        """Raises Overloaded if an image that came now, behind those `ahead`, could not be answered in time."""
+        """Raises TooLate if an image that came now, behind those `ahead`, could not be answered in time."""
         needed_s = self._policy.answer_s(self._queue, running=len(self._running), ahead=ahead)
         if self._clock() + needed_s > deadline:
             self._metrics.rejected.labels("deadline").inc()
-            raise Overloaded(
+            raise TooLate(
                 f"an answer would take about {needed_s:.2g} s, longer than the deadline allows",
                 retry_after_s=max(1, math.ceil(needed_s)),
             )

@@ -52,7 +52,7 @@ class Adaptive(Generic[Group, Payload, Result]):
     """`most_running`: batches that may be in flight at most; `largest`: images that a batch of a group may hold."""
 
     def __init__(self, *, most_running: int, largest: Callable[[Group], int]) -> None:
-        self._most_running = most_running
+        self.most_running = most_running
         self._largest = largest
         self._durations: Durations[Group] = Durations()
         self._recent: Group | None = None
@@ -68,7 +68,7 @@ class Adaptive(Generic[Group, Payload, Result]):
             kind = cancelled if entry.future.done() else expired if entry.deadline <= now else waiting
             kind.append(entry)
         load = sum(running.values()) + 1
-        if not waiting or load > self._most_running:
+        if not waiting or load > self.most_running:
             return Decision((), tuple(cancelled), tuple(expired))
         doomed, able = self._sort_out(now, waiting, load=load)
         # The oldest entry's group comes first; one that is held back, perhaps because it hangs, holds no other back.

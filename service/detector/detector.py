@@ -91,6 +91,11 @@ class Detector:
         """False once a bug has stopped it for good."""
         return self._batcher.healthy
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a picture that came now would wait neither for a thread nor for the engine."""
+        return self._source.has_room
+
     async def unused(self, model: ModelVersion) -> None:
         """Waits until no request for it is under way."""
         while self._using[model]:

@@ -1,6 +1,6 @@
 """A frame of a stream, and the three things that may become of it. Every frame becomes exactly one of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from service.detector import Detected, Picture, Served
@@ -18,10 +18,14 @@ class Frame:
     received_at: float
     captured_at: float | None = None
 
+    def emptied(self) -> "Frame":
+        """Without its picture, which an answer that waits for its reader need not hold."""
+        return replace(self, picture=b"")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """`age_s`: from the receipt of the frame until this was ready."""
+    """`age_s`: from the receipt of the frame until this was ready. The frame has no picture any more."""
 
     frame: Frame
     detected: Detected
@@ -41,7 +45,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failed:
-    """The frame could not be answered; the stream goes on."""
+    """The frame, which has no picture any more, could not be answered; the stream goes on."""
 
     frame: Frame
     error: ServiceError | ImageError

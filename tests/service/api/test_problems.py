@@ -16,6 +16,7 @@ from service.errors import (
     RequestError,
     ServiceError,
     StartError,
+    TooLate,
     Unauthenticated,
     Unavailable,
     UndecodableImage,
@@ -25,7 +26,7 @@ from service.errors import (
 # Inner nodes of the tree, which nobody raises.
 INNER = {ServiceError, RequestError, Unavailable, ImageError}
 # What a client is told as its parent, because it makes no difference to it.
-AS_PARENT = {EngineDown}
+AS_PARENT = {EngineDown, TooLate}
 
 
 def descendants(kind: type[Exception]) -> set[type[Exception]]:

@@ -1,0 +1,67 @@
+"""One stream's way to the detector: who asks, what for, and by which model that is current."""
+
+import time
+from collections.abc import Callable
+
+from service.access import Rates
+from service.detector import Detector, Served
+from service.detector.options import resolve_options
+from service.errors import RateLimited
+from service.live.frame import Answered
+from service.live.order import Slot
+from service.live.wanted import Wanted
+from service.metrics import Metrics
+from service.models import Models
+from service.vision.postprocess import PostprocessOptions
+
+
+class Asking:
+    """The constructor raises UnknownModel, ModelNotReady and InvalidOption."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        models: Models,
+        rates: Rates,
+        *,
+        wanted: Wanted,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._detector = detector
+        self._models = models
+        self._rates = rates
+        self._wanted = wanted
+        self._rejected = metrics.rejected.labels("rate")
+        self._clock = clock
+        self.served: Served = models.resolve(wanted.options.model, wanted.options.version)
+        self._chosen: PostprocessOptions = resolve_options(wanted.options, self.served.spec)
+
+    async def answer(self, slot: Slot) -> Answered:
+        """The answer to a frame that has its deadline. Raises what the detector raises, and RateLimited."""
+        assert slot.deadline is not None
+        frame = slot.frame
+        self._follow()
+        served = self.served
+        if not slot.charged:
+            await self._take()
+            slot.charged = True
+        with self._detector.place(slot.deadline) as place:
+            detected = await self._detector.detect(
+                frame.picture, served, options=self._chosen, deadline=slot.deadline, place=place, caching="off"
+            )
+        return Answered(frame.emptied(), detected, served, self._clock() - frame.received_at)
+
+    def _follow(self) -> None:
+        """What is current now; a promotion in mid-stream takes effect from frame to frame."""
+        served = self._models.resolve(self._wanted.options.model, self._wanted.options.version)
+        if served.spec is not self.served.spec:
+            self._chosen = resolve_options(self._wanted.options, served.spec)
+        self.served = served
+
+    async def _take(self) -> None:
+        try:
+            await self._rates.take(self._wanted.client, peer=self._wanted.peer)
+        except RateLimited:
+            self._rejected.inc()
+            raise

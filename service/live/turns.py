@@ -1,0 +1,97 @@
+"""Whose frame goes to the detector next: equal shares for all streams of the process. Nothing here waits.
+
+A frame goes only when its stream has a turn, so what waits, waits here, where a newer frame can still replace it. Only
+as many turns are out as keep the threads and the engine busy. A free one goes to the stream with the fewest frames
+under way, of those to the one that has waited longest: whatever a stream offers, and however little it minds to wait.
+
+A stream whose frames must not age takes a turn beyond its first only where the frame would start at once: what it had
+under way must not become a queue of its own in front of the engine.
+"""
+
+from collections.abc import Callable
+from itertools import count
+
+
+class Share:
+    """One stream's part in the turns.
+
+    `wants` says whether a frame waits; `begin` begins it, unless it is not worth it any more, and says whether it did.
+    `ageing`: its frames lose their worth in a queue.
+    """
+
+    def __init__(self, turns: "Turns", *, wants: Callable[[], bool], begin: Callable[[], bool], ageing: bool) -> None:
+        self._turns = turns
+        self.wants = wants
+        self.begin = begin
+        self.ageing = ageing
+        self.under_way = 0
+
+    def ask(self) -> None:
+        """A frame may be waiting; it begins now, or as soon as its turn comes."""
+        self._turns.ask(self)
+
+    def leave(self) -> None:
+        """A frame that had begun is done."""
+        self._turns.leave(self)
+
+    def close(self) -> None:
+        """The stream begins no further frame."""
+        self._turns.forget(self)
+
+
+class Turns:
+    """`most` says how many turns may be out, `room` whether a frame that began now would wait for nothing.
+
+    Both are asked again and again, since what is loaded and what is busy changes.
+    """
+
+    def __init__(self, most: Callable[[], int], room: Callable[[], bool]) -> None:
+        self._most = most
+        self._room = room
+        self._tickets = count()
+        # Since when each waits, by a number that rises.
+        self._waiting: dict[Share, int] = {}
+        self.under_way = 0
+
+    def ask(self, share: Share) -> None:
+        """See Share."""
+        if share.wants():
+            self._waiting.setdefault(share, next(self._tickets))
+            self._grant()
+
+    def leave(self, share: Share) -> None:
+        """See Share."""
+        share.under_way -= 1
+        self.under_way -= 1
+        self.ask(share)
+        self._grant()
+
+    def forget(self, share: Share) -> None:
+        """See Share."""
+        self._waiting.pop(share, None)
+
+    def _grant(self) -> None:
+        while self._waiting and self.under_way < self._most():
+            share = self._next()
+            if share is None:
+                return
+            del self._waiting[share]
+            if share.wants() and share.begin():
+                share.under_way += 1
+                self.under_way += 1
+            if share.wants():
+                self._waiting[share] = next(self._tickets)
+
+    def _next(self) -> Share | None:
+        able = self._waiting.items()
+        chosen = min(able, key=_rank)[0]
+        if not (chosen.ageing and chosen.under_way) or self._room():
+            return chosen
+        # Whoever is not ageing may queue up, within what is out at most.
+        patient = [item for item in able if not item[0].ageing]
+        return min(patient, key=_rank)[0] if patient else None
+
+
+def _rank(item: tuple[Share, int]) -> tuple[int, int]:
+    share, ticket = item
+    return share.under_way, ticket
