@@ -1,0 +1,168 @@
+"""A stream on an event loop: one task reads the frames, one sends them, the caller reads the answers.
+
+A write is awaited until it has left, so `latest` leaves no old frames on the way: while one is being sent, the newest
+of those that come meanwhile waits in the session, and no other does.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+
+from service.client.errors import ClientError, ServiceFailed, TimedOut
+from service.client.frames import Frame, Opening
+from service.client.picture import Pixels
+from service.client.results import Outcome
+from service.client.retry import Retries
+from service.client.rpc import call_error
+from service.client.session import Session
+from service.streams.wire import detection_pb2 as pb
+from service.streams.wire.detection_pb2_grpc import DetectionStub
+
+AsyncFrames = AsyncIterable[bytes | Pixels | Frame]
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncLine:
+    """What a stream is opened on, and how long that is tried. `metadata` brings the key."""
+
+    channel: grpc.aio.Channel
+    metadata: tuple[tuple[str, str], ...]
+    retries: Retries
+    timeout_s: float
+    sleep: Callable[[float], Awaitable[None]]
+
+
+async def stream_frames(line: AsyncLine, frames: AsyncFrames, opening: Opening) -> AsyncGenerator[Outcome, None]:
+    """What became of each frame. Raises a ClientError, and whatever the frames raise. See AsyncClient.stream."""
+    call, feed = await _open(line, opening)
+    tasks = (asyncio.create_task(feed.read(frames)), asyncio.create_task(feed.send(call)))
+    try:
+        while (response := await _next(call)) is not None:
+            for outcome in feed.receive(response):
+                yield outcome
+        for outcome in feed.session.conclude():
+            yield outcome
+        failure = feed.session.failure()
+        if failure is not None:
+            raise failure
+    finally:
+        call.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class AsyncFeed:
+    """The session, shared among the tasks of one stream."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.session = Session(opening.delivery)
+        self._opening = opening
+        self._changed = asyncio.Event()
+
+    async def read(self, frames: AsyncFrames) -> None:
+        """Reads the frames, as they are wanted, until they end or nobody wants more."""
+        try:
+            source = aiter(frames)
+            while await self._wants_frame():
+                try:
+                    picture = await anext(source)
+                except StopAsyncIteration:
+                    break
+                self.session.put(Frame.of(picture))
+                self._changed.set()
+                # The frames may be there without a wait, and others must get their turn.
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - the caller's task raises it
+            self._end(error)
+        else:
+            self._end(None)
+
+    async def send(self, call: Any) -> None:
+        """Sends the frames that wait, until there will be none. Where the call ends first, its reader is told why."""
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            while (message := await self._next_message()) is not None:
+                await call.write(message)
+            await call.done_writing()
+
+    def receive(self, response: pb.StreamResponse) -> list[Outcome]:
+        """What the service said."""
+        outcomes = self.session.receive(response)
+        self._changed.set()
+        return outcomes
+
+    async def _next_message(self) -> pb.StreamRequest | None:
+        await self._until(lambda: self.session.wants_sending)
+        frame = self.session.take()
+        self._changed.set()
+        if frame is None:
+            return None
+        try:
+            if isinstance(frame.picture, np.ndarray):
+                return await asyncio.to_thread(self._opening.frame_message, frame)
+            return self._opening.frame_message(frame)
+        except Exception as error:  # noqa: BLE001 - the caller's task raises it
+            self._end(error)
+            return None
+
+    async def _wants_frame(self) -> bool:
+        await self._until(lambda: self.session.wants_frame or self.session.over)
+        return not self.session.over
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        # Whoever waits for the event is woken by it, also where another waiter clears it before.
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _end(self, error: Exception | None) -> None:
+        self.session.end(error)
+        self._changed.set()
+
+
+async def _open(line: AsyncLine, opening: Opening) -> tuple[Any, AsyncFeed]:
+    """The call, once the service has opened its side. No frame is read before, so it can be tried again."""
+    stub = DetectionStub(line.channel)  # type: ignore[no-untyped-call] # generated
+    attempts = line.retries.within(line.timeout_s)
+    while True:
+        left_s, feed = attempts.left_s(), AsyncFeed(opening)
+        call = stub.DetectStream(metadata=line.metadata)
+        try:
+            async with asyncio.timeout(left_s):
+                feed.receive(await _opened(call, opening))
+        except TimeoutError:
+            call.cancel()
+            raise TimedOut("the stream did not open in time") from None
+        except ClientError as error:
+            call.cancel()
+            await line.sleep(attempts.pause_s(error))
+        except BaseException:
+            call.cancel()
+            raise
+        else:
+            return call, feed
+
+
+async def _opened(call: Any, opening: Opening) -> pb.StreamResponse:
+    # Where this fails the reading does, too, and knows more.
+    with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+        await call.write(opening.to_message())
+    response = await _next(call)
+    if response is None or not response.HasField("opened"):
+        raise ServiceFailed("the service did not open the stream")
+    return response
+
+
+async def _next(call: Any) -> pb.StreamResponse | None:
+    """The next answer; None after the last one."""
+    try:
+        response = await call.read()
+    except grpc.RpcError as exc:
+        raise call_error(exc) from exc
+    return None if response is grpc.aio.EOF else response

@@ -1,0 +1,185 @@
+"""A stream with threads: the caller's reads the answers, one of ours reads the frames, gRPC's own sends them.
+
+gRPC takes a message from the iterator that it is given once the one before has left, so `latest` leaves no old frames
+on the way: while one is being sent, the newest of those that come meanwhile waits in the session, and no other does.
+"""
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from service.client.errors import ClientError, ServiceFailed, TimedOut
+from service.client.frames import Frame, Opening
+from service.client.picture import Pixels
+from service.client.results import Outcome
+from service.client.retry import Retries
+from service.client.rpc import call_error
+from service.client.session import Session
+from service.streams.wire import detection_pb2 as pb
+from service.streams.wire.detection_pb2_grpc import DetectionStub
+
+Frames = Iterable[bytes | Pixels | Frame]
+
+# How long a caller that leaves waits for the thread that reads its frames.
+LEAVE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a stream is opened on, and how long that is tried. `metadata` brings the key."""
+
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...]
+    retries: Retries
+    timeout_s: float
+    sleep: Callable[[float], None]
+
+
+def stream_frames(line: Line, frames: Frames, opening: Opening) -> Generator[Outcome, None, None]:
+    """What became of each frame. Raises a ClientError, and whatever the frames raise. See Client.stream."""
+    call, feed = _open(line, opening)
+    reader = threading.Thread(target=feed.read, args=(frames,), name="yolov7-frames", daemon=True)
+    reader.start()
+    try:
+        while (response := _next(call)) is not None:
+            yield from feed.receive(response)
+        yield from feed.conclude()
+    finally:
+        _leave(call, feed)
+        reader.join(LEAVE_S)
+
+
+class Feed:
+    """The session, shared among the threads of one stream."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._session = Session(opening.delivery)
+        self._changed = threading.Condition()
+
+    def requests(self) -> Iterator[pb.StreamRequest]:
+        """What gRPC's thread sends."""
+        yield self._opening.to_message()
+        try:
+            while (frame := self._take()) is not None:
+                yield self._opening.frame_message(frame)
+        except Exception as error:  # noqa: BLE001 - the caller's thread raises it
+            self._end(error)
+
+    def read(self, frames: Frames) -> None:
+        """Reads the frames, as they are wanted, until they end or nobody wants more."""
+        try:
+            source = iter(frames)
+            while self._wants_frame():
+                try:
+                    picture = next(source)
+                except StopIteration:
+                    break
+                self._put(Frame.of(picture))
+        except Exception as error:  # noqa: BLE001 - the caller's thread raises it
+            self._end(error)
+        else:
+            self._end(None)
+
+    def receive(self, response: pb.StreamResponse) -> list[Outcome]:
+        """What the service said."""
+        with self._changed:
+            outcomes = self._session.receive(response)
+            self._changed.notify_all()
+            return outcomes
+
+    def conclude(self) -> Iterator[Outcome]:
+        """The last outcomes; then raises what went wrong, if anything did."""
+        with self._changed:
+            outcomes, failure = self._session.conclude(), self._session.failure()
+        yield from outcomes
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Wakes the threads, which then end."""
+        with self._changed:
+            self._session.close()
+            self._changed.notify_all()
+
+    def _wants_frame(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._session.wants_frame or self._session.over)
+            return not self._session.over
+
+    def _put(self, frame: Frame) -> None:
+        with self._changed:
+            self._session.put(frame)
+            self._changed.notify_all()
+
+    def _take(self) -> Frame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._session.wants_sending)
+            frame = self._session.take()
+            self._changed.notify_all()
+            return frame
+
+    def _end(self, error: Exception | None) -> None:
+        with self._changed:
+            self._session.end(error)
+            self._changed.notify_all()
+
+
+def _open(line: Line, opening: Opening) -> tuple[Any, Feed]:
+    """The call, once the service has opened its side. No frame is read before, so it can be tried again."""
+    stub = DetectionStub(line.channel)  # type: ignore[no-untyped-call] # generated
+    attempts = line.retries.within(line.timeout_s)
+    while True:
+        left_s, feed = attempts.left_s(), Feed(opening)
+        call = stub.DetectStream(feed.requests(), metadata=line.metadata)
+        try:
+            feed.receive(_opened(call, left_s))
+        except ClientError as error:
+            _leave(call, feed)
+            line.sleep(attempts.pause_s(error))
+        except BaseException:
+            _leave(call, feed)
+            raise
+        else:
+            return call, feed
+
+
+def _opened(call: Any, left_s: float) -> pb.StreamResponse:
+    # The call itself has no deadline, since it lasts as long as the stream.
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        call.cancel()
+
+    timer = threading.Timer(left_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        response = _next(call)
+    except ClientError as error:
+        if late.is_set():
+            raise TimedOut("the stream did not open in time") from error
+        raise
+    finally:
+        timer.cancel()
+    if response is None or not response.HasField("opened"):
+        raise ServiceFailed("the service did not open the stream")
+    return response
+
+
+def _next(call: Any) -> pb.StreamResponse | None:
+    """The next answer; None after the last one."""
+    try:
+        response: pb.StreamResponse | None = next(call, None)
+    except grpc.RpcError as exc:
+        raise call_error(exc) from exc
+    return response
+
+
+def _leave(call: Any, feed: Feed) -> None:
+    feed.close()
+    call.cancel()
