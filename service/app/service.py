@@ -37,6 +37,9 @@ from service.api import (
     build_api,
 )
 from service.api.exchange import TraceMiddleware
+from service.api.stream import StreamRoute
+from service.api.stream_origin import Origins
+from service.api.ticket import TicketRoute
 from service.app.lease import FileLease
 from service.app.shared_folder import mark_served
 from service.batching import Adaptive, Batcher
@@ -118,7 +121,7 @@ class Service:
             self.detector,
             self.models,
             self.rates,
-            turns=Turns(self._most_turns, lambda: self.detector.has_room),
+            turns=Turns(self._most_turns, self.detector.has_room),
             limits=_stream_limits(settings),
             metrics=self.metrics,
         )
@@ -163,10 +166,14 @@ class Service:
         return self.models.largest(target.model)
 
     def _most_turns(self) -> int:
-        """How many frames of streams keep the threads and the engine busy; more would only age."""
+        """How many frames of streams keep the threads and the engine busy; more would only age.
+
+        Beside what runs, the next batch: up to twice the size of the last, so that batches grow where that is better.
+        """
         largest = max((self.models.largest(model.key) for model in self.models), default=1)
-        busy = _thread_count(self.settings) + self.engine.parallelism * largest
-        return min(busy, self.settings.max_in_flight)
+        threads, batcher = _thread_count(self.settings), self.batcher
+        fed = batcher.images_running + max(threads, min(2 * batcher.latest_size, largest))
+        return min(max(fed, threads + self.engine.parallelism), self.settings.max_in_flight)
 
     def _lease(self) -> Lease:
         """Among all gateways at one Redis, or the workers of one parent; else there is nobody to share with."""
@@ -201,6 +208,14 @@ def build_application(service: Service) -> FastAPI:
     routes = Routes(
         detect=DetectRoute(service.detector, service.models, door, intake=intake, metrics=service.metrics),
         deepstack=DeepStackRoutes(service.detector, service.models, door, intake=intake, metrics=service.metrics),
+        stream=StreamRoute(
+            service.streams,
+            door,
+            origins=Origins(settings.allowed_origins.split(",")),
+            metrics=service.metrics,
+            draining=lambda: service.draining,
+        ),
+        ticket=TicketRoute(door),
         status=StatusRoutes(service.models, service.metrics, service.reasons),
         admin=AdminRoutes(service.models, door),
     )

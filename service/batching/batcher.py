@@ -43,7 +43,10 @@ class Infer(Protocol[Group_contra, Payload_contra, Result_co]):
 
 
 class Batcher(Generic[Group, Payload, Result]):
-    """Nothing has to be started; `aclose` ends it. At most `capacity` entries wait."""
+    """Nothing has to be started; `aclose` ends it. At most `capacity` entries wait.
+
+    `images_running` are in the batches in flight; `latest_size` is how many the one that began last had.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class Batcher(Generic[Group, Payload, Result]):
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
         self._in_flight: Counter[Group] = Counter()
+        self.images_running = 0
+        self.latest_size = 1
         self._closing = False
         self._broken = False
 
@@ -163,7 +168,9 @@ class Batcher(Generic[Group, Payload, Result]):
             )
             self._running.add(task)
             self._in_flight[decision.batch[0].group] += 1
-            task.add_done_callback(functools.partial(self._finish, decision.batch[0].group))
+            self.latest_size = len(decision.batch)
+            self.images_running += self.latest_size
+            task.add_done_callback(functools.partial(self._finish, decision.batch[0].group, self.latest_size))
         return bool(decision.batch)
 
     async def _run(self, batch: tuple[Entry[Group, Payload, Result], ...], *, load: int) -> None:
@@ -200,8 +207,9 @@ class Batcher(Generic[Group, Payload, Result]):
             except Exception as exc:  # noqa: BLE001 - it belongs to the one who waits
                 entry.fail(exc)
 
-    def _finish(self, group: Group, task: asyncio.Task[None]) -> None:
+    def _finish(self, group: Group, size: int, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self.images_running -= size
         self._in_flight[group] -= 1
         if not self._in_flight[group]:
             del self._in_flight[group]

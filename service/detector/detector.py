@@ -91,10 +91,9 @@ class Detector:
         """False once a bug has stopped it for good."""
         return self._batcher.healthy
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a picture that came now would wait neither for a thread nor for the engine."""
-        return self._source.has_room
+    def has_room(self, arriving: int = 0) -> bool:
+        """Whether a picture that came now, after so many others, would wait neither for a thread nor for the engine."""
+        return self._source.has_room(arriving)
 
     async def unused(self, model: ModelVersion) -> None:
         """Waits until no request for it is under way."""

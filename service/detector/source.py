@@ -106,10 +106,10 @@ class CandidateSource:
         """What is on its way to the batcher's queue, together with `arriving` pictures."""
         return Ahead(self._preparing + arriving, self._prepare_s / self._thread_count)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a picture that came now would wait neither for a thread nor for the engine."""
-        return self._preparing < self._thread_count and self._batcher.has_room(self._preparing)
+    def has_room(self, arriving: int) -> bool:
+        """Whether a picture that came now, after so many others, would wait neither for a thread nor for the engine."""
+        ahead = self._preparing + arriving
+        return ahead < self._thread_count and self._batcher.has_room(ahead)
 
     async def find(self, picture: Picture, served: Served, *, deadline: float, caching: Caching) -> Found:
         """The candidates of a picture; bare pixels are never cached. The deadline is the caller's to keep.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from service.access import Rates
 from service.detector import Detector, Served
-from service.detector.options import resolve_options
+from service.detector.options import DetectOptions, resolve_options
 from service.errors import RateLimited
 from service.live.frame import Answered
 from service.live.order import Slot
@@ -35,29 +35,31 @@ class Asking:
         self._rejected = metrics.rejected.labels("rate")
         self._clock = clock
         self.served: Served = models.resolve(wanted.options.model, wanted.options.version)
-        self._chosen: PostprocessOptions = resolve_options(wanted.options, self.served.spec)
+        self._options = wanted.options
+        self._chosen: PostprocessOptions = resolve_options(self._options, self.served.spec)
 
     async def answer(self, slot: Slot) -> Answered:
         """The answer to a frame that has its deadline. Raises what the detector raises, and RateLimited."""
         assert slot.deadline is not None
         frame = slot.frame
-        self._follow()
-        served = self.served
+        self._follow(frame.options or self._wanted.options)
+        # Others of the stream may change them while this one waits.
+        served, chosen = self.served, self._chosen
         if not slot.charged:
             await self._take()
             slot.charged = True
         with self._detector.place(slot.deadline) as place:
             detected = await self._detector.detect(
-                frame.picture, served, options=self._chosen, deadline=slot.deadline, place=place, caching="off"
+                frame.picture, served, options=chosen, deadline=slot.deadline, place=place, caching="off"
             )
         return Answered(frame.emptied(), detected, served, self._clock() - frame.received_at)
 
-    def _follow(self) -> None:
+    def _follow(self, options: DetectOptions) -> None:
         """What is current now; a promotion in mid-stream takes effect from frame to frame."""
         served = self._models.resolve(self._wanted.options.model, self._wanted.options.version)
-        if served.spec is not self.served.spec:
-            self._chosen = resolve_options(self._wanted.options, served.spec)
-        self.served = served
+        if served.spec is not self.served.spec or options is not self._options:
+            self._chosen = resolve_options(options, served.spec)
+        self.served, self._options = served, options
 
     async def _take(self) -> None:
         try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from service.detector import Detected, Picture, Served
+from service.detector.options import DetectOptions
 from service.errors import ImageError, ServiceError
 
 DropReason = Literal["replaced", "stale", "overloaded", "rate"]
@@ -11,12 +12,16 @@ DropReason = Literal["replaced", "stale", "overloaded", "rate"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """`received_at` is a reading of time.monotonic(); `captured_at` is the sender's own, and only echoed."""
+    """`received_at` is a reading of time.monotonic(); `captured_at` is the sender's own, and only echoed.
+
+    `options`, where there are any, take the place of those that the stream was opened with, but for the model.
+    """
 
     sequence: int
     picture: Picture
     received_at: float
     captured_at: float | None = None
+    options: DetectOptions | None = None
 
     def emptied(self) -> "Frame":
         """Without its picture, which an answer that waits for its reader need not hold."""

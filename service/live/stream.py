@@ -191,7 +191,7 @@ class Stream:
             return False
         task = asyncio.get_running_loop().create_task(self._infer(slot), context=self._context)
         self._tasks.add(task)
-        task.add_done_callback(self._finish)
+        task.add_done_callback(self._finish, context=self._context)
         return True
 
     async def _infer(self, slot: Slot) -> None:
@@ -215,7 +215,7 @@ class Stream:
         self._share.leave()
 
     def _pause(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._resume)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._resume, context=self._context)
 
     def _resume(self) -> None:
         assert isinstance(self._intake, Backlog)

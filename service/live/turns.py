@@ -4,8 +4,8 @@ A frame goes only when its stream has a turn, so what waits, waits here, where a
 as many turns are out as keep the threads and the engine busy. A free one goes to the stream with the fewest frames
 under way, of those to the one that has waited longest: whatever a stream offers, and however little it minds to wait.
 
-A stream whose frames must not age takes a turn beyond its first only where the frame would start at once: what it had
-under way must not become a queue of its own in front of the engine.
+A stream whose frames must not age takes a turn beyond its first only where the frame would start at once, so that it
+makes no queue of its own in front of the engine. Where somebody patient makes one anyway, it has its share of that.
 """
 
 from collections.abc import Callable
@@ -40,12 +40,12 @@ class Share:
 
 
 class Turns:
-    """`most` says how many turns may be out, `room` whether a frame that began now would wait for nothing.
+    """`most` says how many turns may be out, `room` whether a frame that began after so many others would not wait.
 
     Both are asked again and again, since what is loaded and what is busy changes.
     """
 
-    def __init__(self, most: Callable[[], int], room: Callable[[], bool]) -> None:
+    def __init__(self, most: Callable[[], int], room: Callable[[int], bool]) -> None:
         self._most = most
         self._room = room
         self._tickets = count()
@@ -63,7 +63,8 @@ class Turns:
         """See Share."""
         share.under_way -= 1
         self.under_way -= 1
-        self.ask(share)
+        if share.wants():
+            self._waiting.setdefault(share, next(self._tickets))
         self._grant()
 
     def forget(self, share: Share) -> None:
@@ -71,27 +72,25 @@ class Turns:
         self._waiting.pop(share, None)
 
     def _grant(self) -> None:
+        # Of these the detector does not know before the loop's next step.
+        begun = 0
         while self._waiting and self.under_way < self._most():
-            share = self._next()
+            share = self._next(begun)
             if share is None:
                 return
             del self._waiting[share]
             if share.wants() and share.begin():
                 share.under_way += 1
                 self.under_way += 1
+                begun += 1
             if share.wants():
                 self._waiting[share] = next(self._tickets)
 
-    def _next(self) -> Share | None:
-        able = self._waiting.items()
-        chosen = min(able, key=_rank)[0]
-        if not (chosen.ageing and chosen.under_way) or self._room():
+    def _next(self, begun: int) -> Share | None:
+        chosen = min(self._waiting, key=self._rank)
+        if not (chosen.ageing and chosen.under_way) or self._room(begun):
             return chosen
-        # Whoever is not ageing may queue up, within what is out at most.
-        patient = [item for item in able if not item[0].ageing]
-        return min(patient, key=_rank)[0] if patient else None
+        return None if all(share.ageing for share in self._waiting) else chosen
 
-
-def _rank(item: tuple[Share, int]) -> tuple[int, int]:
-    share, ticket = item
-    return share.under_way, ticket
+    def _rank(self, share: Share) -> tuple[int, int]:
+        return share.under_way, self._waiting[share]

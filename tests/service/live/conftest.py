@@ -4,14 +4,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from service.access import Client
 from service.app import Service
 from service.detector.options import DetectOptions
-from service.live import Answered, Closing, Delivery, Dropped, Frame, Latest, Outcome, Stream, Wanted
+from service.live import Answered, Closing, Delivery, Dropped, Frame, Latest, Outcome, Stream, Streams, Wanted
 
+PATIENT = Latest(60.0)
 KEY = Client("camera", frozenset({"detect"}))
 
 
@@ -92,10 +94,27 @@ def camera(make_camera: Callable[[], Camera]) -> Camera:
 def want() -> Callable[..., Wanted]:
     """What opens a stream: (delivery, client=, name=, options)."""
 
-    def want(delivery: Delivery = Latest(60.0), *, client: Client = KEY, name: str = "", **options: object) -> Wanted:
+    def want(delivery: Delivery = PATIENT, *, client: Client = KEY, name: str = "", **options: object) -> Wanted:
         return Wanted(DetectOptions(**options), delivery, client, "192.0.2.1", name, "grpc")
 
     return want
+
+
+@pytest.fixture(scope="session")
+def limited() -> Callable[..., Streams]:
+    """Streams of their own on a service, with other limits: (service, limits by name)."""
+
+    def limited(service: Service, **limits: object) -> Streams:
+        return Streams(
+            service.detector,
+            service.models,
+            service.rates,
+            turns=service.streams._turns,
+            limits=replace(service.streams.limits, **limits),
+            metrics=service.metrics,
+        )
+
+    return limited
 
 
 @pytest.fixture
