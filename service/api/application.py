@@ -32,6 +32,8 @@ from service.api.exchange import Exchange, ExchangeMiddleware
 from service.api.intake import TIMEOUT_HEADER
 from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
 from service.api.status import StatusRoutes
+from service.api.stream import STREAM_PATH, SUBPROTOCOL, StreamMiddleware, StreamRoute
+from service.api.ticket import TICKET_PATH, TicketAnswer, TicketRoute
 from service.detector.options import DetectOptions
 from service.errors import Finding, ImageError, InvalidOption, ServiceError
 from service.metrics import Metrics
@@ -41,6 +43,11 @@ DESCRIPTION = """Object detection: post a picture, get boxes.
 
 Boxes are corners in pixels of the upright original. Every error is an RFC 9457 problem document with the request id."""
 
+STREAM_DESCRIPTION = f"""Open it as a WebSocket; subprotocol `{SUBPROTOCOL}`, if any. The first message is JSON:
+`{{"type": "open", "options": {{…}}, "delivery": "latest" | "every"}}`, the options as of POST /v1/detect. Then each
+picture is one binary message, numbered from 0, and each is answered by one JSON message, in their order: `result`,
+`dropped` or `error`. `{{"type": "end"}}` ends it. `docs/websocket.md` describes every message and every end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Routes:
@@ -48,6 +55,8 @@ class Routes:
 
     detect: DetectRoute
     deepstack: DeepStackRoutes
+    stream: StreamRoute
+    ticket: TicketRoute
     status: StatusRoutes
     admin: AdminRoutes
 
@@ -74,6 +83,7 @@ def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Calla
     """The ASGI application."""
     api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION)
     # The last one added is the outermost.
+    api.add_middleware(StreamMiddleware, route=routes.stream)
     api.add_middleware(DetectMiddleware, route=routes.detect)
     api.add_middleware(ExchangeMiddleware, metrics=metrics, draining=draining)
     for kind in (ServiceError, ImageError):
@@ -86,10 +96,24 @@ def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Calla
         name="detect", tags=["detection"], response_model=DetectAnswer, openapi_extra=_detect_request(),
         responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
     )  # fmt: skip
+    _add_stream(api, routes)
     _add_deepstack(api, routes.deepstack)
     _add_models(api, routes)
     _add_operation(api, routes)
     return api
+
+
+def _add_stream(api: FastAPI, routes: Routes) -> None:
+    ticket = {"name": "ticket", "in": "query", "schema": {"type": "string"}, "description": "For who sends no headers."}
+    api.add_api_route(
+        TICKET_PATH, routes.ticket.issue, methods=["POST"], summary="A ticket that opens a stream", tags=["stream"],
+        response_model=TicketAnswer, responses=_problems(401, 403),
+    )  # fmt: skip
+    api.add_api_route(
+        STREAM_PATH, routes.stream.refuse, methods=["GET"], summary="Frames of a camera, over a WebSocket",
+        tags=["stream"], description=STREAM_DESCRIPTION, status_code=101, openapi_extra={"parameters": [ticket]},
+        responses=_problems(400, 401, 403, 404, 426, 503),
+    )  # fmt: skip
 
 
 def _add_deepstack(api: FastAPI, routes: DeepStackRoutes) -> None:

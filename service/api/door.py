@@ -3,9 +3,9 @@
 What keys and rates are is service.access's business.
 """
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
-from service.access import Client, Keys, Rates, presented_token
+from service.access import Client, Keys, Rates, Tickets, presented_token
 from service.api.exchange import Exchange
 from service.errors import Forbidden, RateLimited, Unauthenticated
 from service.metrics import Metrics
@@ -16,6 +16,7 @@ class Door:
 
     def __init__(self, keys: Keys, rates: Rates, *, metrics: Metrics) -> None:
         self._keys = keys
+        self._tickets = Tickets(keys)
         self._rates = rates
         self._metrics = metrics
 
@@ -46,13 +47,29 @@ class Door:
             headers["RateLimit-Reset"] = str(allowance.reset_s)
             headers["RateLimit-Policy"] = f"{allowance.limit};w={allowance.window_s}"
 
+    def ticket(self, request: Request) -> str:
+        """A ticket for who may detect. It takes nothing from the rate: each frame of the stream does."""
+        client = self._identify(request)
+        self._demand(client, admin=False)
+        return self._tickets.issue(client)
+
+    def stream(self, connection: HTTPConnection) -> Client:
+        """For a stream of frames: needs the right `detect`, by a key in the headers or by a ticket in the query."""
+        client = self._identify(connection, ticket=connection.query_params.get("ticket"))
+        self._demand(client, admin=False)
+        return client
+
     def admin(self, request: Request) -> None:
         """For a change of the models: needs the right `admin`, which nobody has without a key."""
         self._demand(self._identify(request), admin=True)
 
-    def _identify(self, request: Request, token: str | None = None) -> Client:
+    def _identify(self, request: HTTPConnection, token: str | None = None, ticket: str | None = None) -> Client:
         try:
-            client = self._keys.authenticate(_presented(request) or token)
+            presented = _presented(request) or token
+            if presented is None and ticket is not None:
+                client = self._tickets.redeem(ticket)
+            else:
+                client = self._keys.authenticate(presented)
         except Unauthenticated:
             self._metrics.rejected.labels("unauthenticated").inc()
             raise
@@ -67,5 +84,5 @@ class Door:
             raise
 
 
-def _presented(request: Request) -> str | None:
+def _presented(request: HTTPConnection) -> str | None:
     return presented_token(request.headers.get("authorization"), request.headers.get("x-api-key"))

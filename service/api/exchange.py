@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import Problem, describe
@@ -49,7 +49,7 @@ class Exchange:
     headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: Request) -> "Exchange":
+    def of(cls, request: HTTPConnection) -> "Exchange":
         """The exchange that a request belongs to."""
         exchange = request.scope["exchange"]
         assert isinstance(exchange, cls)

@@ -178,11 +178,16 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def _parse(self) -> None:
-        while self._unparsed and self.queue.empty() and not self._socket.is_closing():
+        # After our own close nothing but the client's is of interest, and what is not is dropped.
+        while self._unparsed and (self.close_sent or self.queue.empty()) and not self._socket.is_closing():
             piece, self._unparsed = self._unparsed[:PIECE_BYTES], self._unparsed[PIECE_BYTES:]
             super().data_received(cast(bytes, piece))
-        # An empty part of what was read would keep all of it.
-        self._unparsed = self._unparsed or NOTHING
+        if not self._unparsed:
+            # An empty part of what was read would keep all of it.
+            self._unparsed = NOTHING
+        elif not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def _refuse(self) -> None:
         """What websockets cannot read as a request at all, after which uvicorn would wait for ever."""

@@ -1,0 +1,55 @@
+"""Whose pages may open streams: a browser lets every page open a WebSocket anywhere, and only says which page it is."""
+
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urlsplit
+
+from service.errors import Forbidden
+
+PORTS = {"http": 80, "https": 443}
+Place = tuple[str | None, int | None]
+
+
+class Origins:
+    """`allowed`: origins, such as https://example.org, beside the service's own. What is no origin matches none."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = {found for found in map(_origin, allowed) if found is not None}
+
+    def check(self, origins: list[str], host: str) -> None:
+        """Raises Forbidden for a foreign page. `origins`: the Origin headers that came; `host`: the Host header.
+
+        The service's own pages are those whose host and port are those that were asked for; the scheme may differ,
+        since what is in front of the service may speak TLS for it. Who sends no Origin is no browser.
+        """
+        if not origins:
+            return
+        origin = _origin(origins[0]) if len(origins) == 1 else None
+        if origin is None or (origin not in self._allowed and origin[1] != _place(f"{origin[0]}://{host}")):
+            raise Forbidden("pages of this origin may not open streams here; see the setting allowed_origins")
+
+
+def _origin(text: str) -> tuple[str, Place] | None:
+    text = text.strip().rstrip("/")
+    parts = _split(text)
+    if parts is None or parts.scheme not in PORTS or text != f"{text.partition('://')[0]}://{parts.netloc}":
+        return None
+    place = _place(text)
+    return None if place is None else (parts.scheme, place)
+
+
+def _place(url: str) -> Place | None:
+    """Host and port, with the port that the scheme implies."""
+    parts = _split(url)
+    if parts is None or not parts.hostname or "@" in parts.netloc:
+        return None
+    try:
+        return parts.hostname, parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
