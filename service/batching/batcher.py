@@ -75,8 +75,8 @@ class Batcher(Generic[Group, Payload, Result]):
         return not self._broken
 
     def has_room(self, ahead: int = 0) -> bool:
-        """Whether an image that came now, behind so many `ahead`, would be run without a wait."""
-        return not len(self._queue) and len(self._running) + ahead < self._policy.most_running
+        """Whether an image that came now, behind so many `ahead`, would be worked on without a wait."""
+        return not len(self._queue) and self._policy.has_room(self._clock(), running=len(self._running) + ahead)
 
     def admit(self, deadline: float, ahead: Ahead = NOBODY) -> None:
         """Raises TooLate if an image that came now, behind those `ahead`, could not be answered in time."""

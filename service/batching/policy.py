@@ -24,6 +24,8 @@ NEARLY = 0.95
 # By how much another batch in flight must raise the throughput: less is noise, and what waits here can still be joined
 # into larger batches, while what waits in the engine's own queue cannot.
 PROFIT = 1.02
+# The same for what must not become older by it: less than this, and it mostly waits in the engine.
+WORTH = 1.1
 # Predictions are means; whoever is accepted is to be answered in time nearly always.
 MARGIN = 1.15
 
@@ -52,7 +54,7 @@ class Adaptive(Generic[Group, Payload, Result]):
     """`most_running`: batches that may be in flight at most; `largest`: images that a batch of a group may hold."""
 
     def __init__(self, *, most_running: int, largest: Callable[[Group], int]) -> None:
-        self.most_running = most_running
+        self._most_running = most_running
         self._largest = largest
         self._durations: Durations[Group] = Durations()
         self._recent: Group | None = None
@@ -68,7 +70,7 @@ class Adaptive(Generic[Group, Payload, Result]):
             kind = cancelled if entry.future.done() else expired if entry.deadline <= now else waiting
             kind.append(entry)
         load = sum(running.values()) + 1
-        if not waiting or load > self.most_running:
+        if not waiting or load > self._most_running:
             return Decision((), tuple(cancelled), tuple(expired))
         doomed, able = self._sort_out(now, waiting, load=load)
         # The oldest entry's group comes first; one that is held back, perhaps because it hangs, holds no other back.
@@ -97,6 +99,22 @@ class Adaptive(Generic[Group, Payload, Result]):
         # Those in flight are half done on average, and its own batch takes as long as one of them.
         own_s = (self._durations.batch_s(self._recent) if self._recent is not None else None) or 0.0
         return MARGIN * (ahead_s + 1.5 * own_s)
+
+    def has_room(self, now: float, *, running: int) -> bool:
+        """Whether an image of its own batch, beside those in flight, would be worked on at once instead of lying ready.
+
+        As far as that is known; what is unknown, or was not tried of late, is tried one step at a time.
+        """
+        # The last place is for what lies ready while the others are worked on.
+        if running >= max(self._most_running - 1, 1):
+            return False
+        if not running or self._recent is None:
+            return True
+        with_one_more = self._durations.expected_s(self._recent, 1, load=running + 1, now=now)
+        as_it_is = self._durations.recall_s(self._recent, 1, load=running)
+        if with_one_more is None or as_it_is is None:
+            return as_it_is is not None
+        return (running + 1) / with_one_more >= WORTH * running / as_it_is
 
     def _image_s(self, group: Group | None) -> float:
         learnt = None if group is None else self._durations.image_s(group)

@@ -2,16 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.access import Client
 from service.app import Service
 from service.detector.options import DetectOptions
+from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
+from service.engine.protocol import Target
 from service.live import Answered, Closing, Delivery, Dropped, Frame, Latest, Outcome, Stream, Streams, Wanted
+from service.settings import Settings
+from service.vision.detections import Candidates
 
 PATIENT = Latest(60.0)
 KEY = Client("camera", frozenset({"detect"}))
@@ -115,6 +122,38 @@ def limited() -> Callable[..., Streams]:
         )
 
     return limited
+
+
+class SteppedEngine(EmbeddedEngine):
+    """The real engine, one batch of one picture at a time; once `held`, each waits for a step of its own."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        super().__init__(EmbeddedOptions(precision="f32", streams=1, cache_dir=cache_dir))
+        self.held = False
+        self.begun = 0
+        self._steps = asyncio.Semaphore(0)
+
+    @property
+    def parallelism(self) -> int:
+        return 1
+
+    def step(self, count: int = 1) -> None:
+        """So many more batches may end."""
+        for _ in range(count):
+            self._steps.release()
+
+    async def infer(
+        self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
+    ) -> Sequence[Candidates]:
+        if self.held:
+            self.begun += 1
+            await self._steps.acquire()
+        return await super().infer(target, images, deadline=deadline)
+
+
+@pytest.fixture
+def stepped(make_settings: Callable[..., Settings]) -> SteppedEngine:
+    return SteppedEngine(make_settings().openvino_cache_dir)
 
 
 @pytest.fixture
