@@ -43,6 +43,8 @@ FASTAPI = {
     "Starlette's pool, locked": "--locked",
     "2 threads, locked": "--locked --threads 2",
 }
+# Unless a flag that comes after says which; so several may run side by side.
+_ANY_GRPC_PORT = ("--grpc-port", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,14 @@ class Contender:
 def ours(name: str, *flags: str, query: str = "") -> Contender:
     """``yolov7-service serve`` with flags on top of host, port and a quiet log."""
     arguments = (str(PYTHON), "-m", "service", "serve", "--host", HOST, "--port", PORT, "--log-level", "warning")
-    return Contender(name, Command((*arguments, *flags), "/readyz"), f"/v1/detect{query}")
+    return Contender(name, Command((*arguments, *_ANY_GRPC_PORT, *flags), "/readyz"), f"/v1/detect{query}")
 
 
 def ours_sleeping(name: str, *flags: str) -> Contender:
     """Ours with the engine of ``bench/sleeping.py``."""
     arguments = (str(PYTHON), str(BENCH / "sleeping.py"), "--port", PORT)
     environment = {"PYTHONPATH": f"{ROOT}:{BENCH}"}
-    return Contender(name, Command((*arguments, *flags), "/readyz", environment), "/v1/detect")
+    return Contender(name, Command((*arguments, *_ANY_GRPC_PORT, *flags), "/readyz", environment), "/v1/detect")
 
 
 def litserve(arrangements: dict[str, str], *flags: str) -> list[Contender]:

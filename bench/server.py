@@ -68,6 +68,11 @@ class Server:
     def __exit__(self, *exc: object) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
     @contextmanager
     def awake(self) -> Iterator[None]:
         """Runs inside, paused after. A server is awake until the first use of this."""

@@ -1,4 +1,4 @@
-"""An engine that only sleeps, and our service with it: what is left is decode, letterbox, queue, HTTP and JSON.
+"""An engine that only sleeps, and our service with it: what is left is decode, letterbox, queue and transport.
 
     .venv/bin/python bench/sleeping.py --port 8126 --sleep-ms 2 --model-repository /tmp/repository --default-model tiny
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from rivals.engines import CANDIDATES, FIXED
 
 from service.app import Service, build_application
+from service.app.grpc import build_grpc
+from service.app.protocol import BoundedProtocol
 from service.app.server import Server
 from service.engine.cores import usable_cores
 from service.engine.protocol import ModelVersion, Passport, Target
@@ -110,14 +112,14 @@ def main() -> None:
         build_application(service),
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
     )
-    Server(config, service).run()
+    Server(config, service, grpc=build_grpc(service) if settings.grpc else None).run()
 
 
 if __name__ == "__main__":
