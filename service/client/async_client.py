@@ -124,5 +124,5 @@ class AsyncClient:
 
     def _open_channel(self) -> Channel:
         if self._channel is None:
-            self._channel = open_async_channel(self._address)
+            self._channel = open_async_channel(self._address, connect_timeout_s=self._connect_timeout_s)
         return self._channel

@@ -136,5 +136,5 @@ class Client:
     def _open_channel(self) -> Channel:
         with self._opening:
             if self._channel is None:
-                self._channel = open_channel(self._address)
+                self._channel = open_channel(self._address, connect_timeout_s=self._connect_timeout_s)
             return self._channel

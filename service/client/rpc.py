@@ -40,24 +40,24 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 
-def open_channel(address: Address) -> grpc.Channel:
+def open_channel(address: Address, *, connect_timeout_s: float) -> grpc.Channel:
     """For threads. Connects when it is first used."""
+    options = _options(connect_timeout_s)
     if not address.tls:
-        return grpc.insecure_channel(address.grpc, options=CHANNEL_OPTIONS)
-    return grpc.secure_channel(address.grpc, grpc.ssl_channel_credentials(address.authority), options=CHANNEL_OPTIONS)
+        return grpc.insecure_channel(address.grpc, options=options)
+    return grpc.secure_channel(address.grpc, grpc.ssl_channel_credentials(address.authority), options=options)
 
 
-def open_async_channel(address: Address) -> grpc.aio.Channel:
+def open_async_channel(address: Address, *, connect_timeout_s: float) -> grpc.aio.Channel:
     """For the event loop that is running."""
+    options = _options(connect_timeout_s)
     if not address.tls:
-        return grpc.aio.insecure_channel(address.grpc, options=CHANNEL_OPTIONS)
-    trusted = grpc.ssl_channel_credentials(address.authority)
-    return grpc.aio.secure_channel(address.grpc, trusted, options=CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(address.grpc, options=options)
+    return grpc.aio.secure_channel(address.grpc, grpc.ssl_channel_credentials(address.authority), options=options)
 
 
 def credentials(key: str | None) -> tuple[tuple[str, str], ...]:
@@ -73,7 +73,7 @@ def call_error(error: Any) -> ClientError:
 def _error(code: grpc.StatusCode, text: str, trailers: Iterable[tuple[str, str | bytes]] | None) -> ClientError:
     metadata = dict(trailers or ())
     request_id = str(metadata.get(REQUEST_ID, ""))
-    if not request_id and code is grpc.StatusCode.UNAVAILABLE:
+    if not request_id and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         # The service puts its id on whatever it says, so this is from the transport.
         return ConnectionFailed(text)
     if not request_id and code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -107,6 +107,11 @@ def _detailed(problem: Problem, details: bytes) -> ClientError:
         status = 413 if status == 429 else 409
     exact = Problem(status, name, _title(name), problem.detail, findings, problem.request_id)
     return error_of(exact, retry_after_s=retry_after_s)
+
+
+def _options(connect_timeout_s: float) -> list[tuple[str, int]]:
+    # What gRPC calls the least back-off is the time that one connection has to come about.
+    return [*CHANNEL_OPTIONS, ("grpc.min_reconnect_backoff_ms", round(connect_timeout_s * 1000))]
 
 
 def _title(name: str) -> str:
