@@ -109,7 +109,7 @@ class Adaptive(Generic[Group, Payload, Result]):
         if running >= max(self._most_running - 1, 1):
             return False
         if not running or self._recent is None:
-            return True
+            return not running
         with_one_more = self._durations.expected_s(self._recent, 1, load=running + 1, now=now)
         as_it_is = self._durations.recall_s(self._recent, 1, load=running)
         if with_one_more is None or as_it_is is None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.batching.durations import STALE_S
 from service.batching.policy import Adaptive, Ahead
 from service.batching.queue import Entry, Queue
 
@@ -151,3 +152,28 @@ async def test_a_group_that_is_held_back_holds_no_other_back():
     learnt = taught(0.010, 0.0, loads=(1,), most_running=4)
     hung, other = entry("hung"), entry("other", group="b")
     assert learnt.decide(0.0, queue_of(hung, other), running={"a": 2}).batch == (other,)
+
+
+def observed(*seconds_by_load: float) -> Adaptive[str, str, str]:
+    """Four batches may run, and single images took so long at loads of 1, 2, …, observed at time 0."""
+    seen = policy(8, most_running=4)
+    for load, seconds in enumerate(seconds_by_load, 1):
+        seen.observe("a", 1, load=load, seconds=seconds, now=0.0)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("seconds_by_load", "room"),
+    [((), 1), ((0.1,), 2), ((0.1, 0.12), 3), ((0.1, 0.2), 1), ((0.1, 0.1, 0.15), 2), ((0.1, 0.1, 0.1, 0.1), 3)],
+)
+def test_there_is_room_as_long_as_one_more_is_worked_on_beside_the_others(
+    seconds_by_load: tuple[float, ...], room: int
+):
+    seen = observed(*seconds_by_load)
+    assert next(running for running in range(5) if not seen.has_room(1.0, running=running)) == room
+
+
+def test_that_there_was_no_room_is_not_believed_for_ever():
+    seen = observed(0.1, 0.2)
+    assert not seen.has_room(STALE_S, running=1)
+    assert seen.has_room(STALE_S + 0.1, running=1)
