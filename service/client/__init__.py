@@ -18,7 +18,7 @@ from service.client.errors import (
     TimedOut,
 )
 from service.client.frames import Frame
-from service.client.results import FrameFailed, FrameResult, FramesDropped
+from service.client.results import Detections, FrameFailed, FrameResult, FramesDropped, Result
 from service.client.retry import Retries
 
 __all__ = [
@@ -26,11 +26,13 @@ __all__ = [
     "Client",
     "ClientError",
     "ConnectionFailed",
+    "Detections",
     "Frame",
     "FrameFailed",
     "FrameResult",
     "FramesDropped",
     "RequestRefused",
+    "Result",
     "Retries",
     "ServiceFailed",
     "ServiceUnavailable",
