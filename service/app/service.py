@@ -79,7 +79,8 @@ class Service:
         self.tracer = _build_tracer(settings)
         # The worker threads are the parallelism; OpenCV's own pool within each of them would only compete with it.
         cv2.setNumThreads(1)
-        self.threads = ThreadPoolExecutor(_thread_count(settings), thread_name_prefix="worker")
+        self._thread_count = _thread_count(settings)
+        self.threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="worker")
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self.redis = connect(redis_url) if redis_url else None
         shared = os.environ.get(SHARED) if settings.workers > 1 else None
@@ -96,7 +97,7 @@ class Service:
             self.batcher,
             self.threads,
             places=settings.max_in_flight,
-            thread_count=_thread_count(settings),
+            thread_count=self._thread_count,
             limits=_image_limits(settings),
             metrics=self.metrics,
             keys=_cache_keys(settings),
@@ -166,13 +167,9 @@ class Service:
         return self.models.largest(target.model)
 
     def _most_turns(self) -> int:
-        """How many frames of streams keep the threads and the engine busy; more would only age.
-
-        Beside what runs, the next batch: up to twice the size of the last, so that batches grow where that is better.
-        """
-        largest = max((self.models.largest(model.key) for model in self.models), default=1)
-        threads, batcher = _thread_count(self.settings), self.batcher
-        fed = batcher.images_running + max(threads, min(2 * batcher.latest_size, largest))
+        """How many frames of streams keep the threads and the engine busy, with the next batch; more would only age."""
+        threads = self._thread_count
+        fed = self.batcher.images_running + max(threads, self.batcher.next_size)
         return min(max(fed, threads + self.engine.parallelism), self.settings.max_in_flight)
 
     def _lease(self) -> Lease:

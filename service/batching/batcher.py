@@ -45,7 +45,7 @@ class Infer(Protocol[Group_contra, Payload_contra, Result_co]):
 class Batcher(Generic[Group, Payload, Result]):
     """Nothing has to be started; `aclose` ends it. At most `capacity` entries wait.
 
-    `images_running` are in the batches in flight; `latest_size` is how many the one that began last had.
+    `images_running` are in the batches in flight.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Batcher(Generic[Group, Payload, Result]):
         self._running: set[asyncio.Task[None]] = set()
         self._in_flight: Counter[Group] = Counter()
         self.images_running = 0
-        self.latest_size = 1
+        self._latest: tuple[Group, int] | None = None
         self._closing = False
         self._broken = False
 
@@ -73,6 +73,11 @@ class Batcher(Generic[Group, Payload, Result]):
     def healthy(self) -> bool:
         """False once a bug has stopped it for good."""
         return not self._broken
+
+    @property
+    def next_size(self) -> int:
+        """How many images the next batch may want, by the last one."""
+        return 1 if self._latest is None else self._policy.next_size(*self._latest)
 
     def has_room(self, ahead: int = 0) -> bool:
         """Whether an image that came now, behind so many `ahead`, would be worked on without a wait."""
@@ -167,10 +172,10 @@ class Batcher(Generic[Group, Payload, Result]):
                 self._run(decision.batch, load=len(self._running) + 1), context=contextvars.Context()
             )
             self._running.add(task)
-            self._in_flight[decision.batch[0].group] += 1
-            self.latest_size = len(decision.batch)
-            self.images_running += self.latest_size
-            task.add_done_callback(functools.partial(self._finish, decision.batch[0].group, self.latest_size))
+            self._latest = group, size = decision.batch[0].group, len(decision.batch)
+            self._in_flight[group] += 1
+            self.images_running += size
+            task.add_done_callback(functools.partial(self._finish, group, size))
         return bool(decision.batch)
 
     async def _run(self, batch: tuple[Entry[Group, Payload, Result], ...], *, load: int) -> None:

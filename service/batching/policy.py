@@ -100,6 +100,10 @@ class Adaptive(Generic[Group, Payload, Result]):
         own_s = (self._durations.batch_s(self._recent) if self._recent is not None else None) or 0.0
         return MARGIN * (ahead_s + 1.5 * own_s)
 
+    def next_size(self, group: Group, n: int) -> int:
+        """How many images it may want after a batch of `n`: twice as many, so that it grows where that is better."""
+        return min(2 * n, self._largest(group))
+
     def has_room(self, now: float, *, running: int) -> bool:
         """Whether an image of its own batch, beside those in flight, would be worked on at once instead of lying ready.
 
