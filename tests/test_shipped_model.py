@@ -29,7 +29,7 @@ def spec(repository: Path) -> ModelSpec:
 def url(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service process in float32 on the shipped repository."""
     cache = tmp_path_factory.mktemp("openvino")
-    command = [sys.executable, "-m", "service", "serve", "--port", str(PORT), "--precision", "f32"]
+    command = [sys.executable, "-m", "service", "serve", "--port", str(PORT), "--grpc-port", "0", "--precision", "f32"]
     command += ["--model-repository", str(repository), "--openvino-cache-dir", str(cache), "--log-level", "warning"]
     with subprocess.Popen(command, env={**os.environ}) as server:
         deadline = time.monotonic() + 60

@@ -1,7 +1,8 @@
 """Several serving processes behind one socket: started, watched, started again, and ended together.
 
-The parent listens and serves nothing. Each child accepts from the same socket, has its own batcher, and writes its
-series into one folder, from which any of them answers a scrape for all. A child ends with its parent, however that
+The parent listens and serves nothing. Each child accepts from the same socket, and for gRPC from one of its own on a
+port that all share, has its own batcher, and writes its series into one folder, from which any of them answers a scrape
+for all. A child ends with its parent, however that
 ends: nobody else would ever end it, and the port would stay taken.
 """
 
@@ -26,6 +27,7 @@ from service.app.shared_folder import has_served, shared_folder, use
 from service.errors import StartError
 from service.metrics import SHARED
 from service.settings import Settings
+from service.streams.server import reserve_port
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ def supervise(settings: Settings, serve: Serve) -> None:
     `serve` calls shared_folder.mark_served once it serves. Raises StartError where the port is taken, or where one of
     the first processes ends badly before that.
     """
-    with shared_folder() as folder, _listen(settings) as listening:
-        _Crew(settings, serve, listening, folder).run()
+    with shared_folder() as folder, _listen(settings) as listening, _grpc_port(settings) as port:
+        _Crew(settings.model_copy(update={"grpc_port": port}), serve, listening, folder).run()
 
 
 def next_pause(pause_s: float, lived_s: float) -> float:
@@ -64,6 +66,18 @@ def _listen(settings: Settings) -> socket.socket:
         raise StartError(f"cannot listen on {settings.host} port {settings.port}: {exc.strerror}") from exc
     logger.info("%d workers running on http://%s:%d", settings.workers, settings.host, listening.getsockname()[1])
     return listening
+
+
+@contextlib.contextmanager
+def _grpc_port(settings: Settings) -> Iterator[int]:
+    """The one on which each child listens for itself; within, nobody else can take it."""
+    if not settings.grpc:
+        yield settings.grpc_port
+        return
+    with reserve_port(settings.host, settings.grpc_port) as reserved:
+        port = reserved.getsockname()[1]
+        logger.info("%d workers take gRPC on %s:%d", settings.workers, settings.host, port)
+        yield port
 
 
 @dataclass(slots=True)

@@ -62,7 +62,8 @@ def end_by_signals(needed: int) -> None:
 
 
 if __name__ == "__main__":
-    chosen = Settings.load(dict(pair.split("=") for pair in ["engine=triton", "workers=2", "port=0", *sys.argv[1:]]))
+    usual = ["engine=triton", "workers=2", "port=0", "grpc=false"]
+    chosen = Settings.load(dict(pair.split("=") for pair in [*usual, *sys.argv[1:]]))
     configure_logging("info", "text")
     try:
         supervise(chosen, answer)

@@ -76,6 +76,7 @@ def command(blocks_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
             "model_repository": blocks_repository,
             "default_model": "blocks",
             "port": 0,
+            "grpc_port": 0,
             "openvino_cache_dir": cache,
         } | settings
         flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]

@@ -126,8 +126,8 @@ def test_logging_goes_to_standard_error_in_the_form_asked_for(
 def logged(blocks_repository: Path, tmp_path_factory: pytest.TempPathFactory, png: bytes) -> list[str]:
     """The lines of a server that logs JSON, from its start over some requests to its end."""
     folder = tmp_path_factory.mktemp("logs")
-    settings = {"model_repository": blocks_repository, "default_model": "blocks", "port": 0, "log_format": "json",
-                "redis_url": "redis://:hush-hush@127.0.0.1:1/0", "cache_secret": "hush-hush",
+    settings = {"model_repository": blocks_repository, "default_model": "blocks", "port": 0, "grpc_port": 0,
+                "log_format": "json", "redis_url": "redis://:hush-hush@127.0.0.1:1/0", "cache_secret": "hush-hush",
                 "openvino_cache_dir": folder}  # fmt: skip
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     with (folder / "log").open("wb") as file:

@@ -57,7 +57,7 @@ class Gateway:
         self.log = log
         given = [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
         with log.open("wb") as file:
-            command = [sys.executable, "-m", "service", "serve", "--port", "0", *given]
+            command = [sys.executable, "-m", "service", "serve", "--port", "0", "--grpc-port", "0", *given]
             self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
         self.port = self._await_port()
 

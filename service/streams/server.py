@@ -1,0 +1,181 @@
+"""The gRPC server: what it listens on, the limits of its connections, and its end.
+
+It is given what it serves and says by itself only whether it is healthy.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service.errors import StartError
+from service.streams.call import SERVICE, Calls
+from service.streams.detection import Detection
+from service.streams.health import Health
+
+logger = logging.getLogger(__name__)
+
+HEALTH_SERVICE = "grpc.health.v1.Health"
+# How long a change of readiness may go unnoticed.
+LOOK_INTERVAL_S = 1.0
+# What stays open beside calls of ours, such as somebody who reads reflection, has so long at the end.
+LAST_S = 1.0
+# Health and reflection beside our own calls, which have limits of their own and are refused with better words.
+OTHER_CALLS = 512
+CONNECTIONS = 2048
+CALLS_PER_CONNECTION = 256
+# Of a message, beside its picture.
+OTHER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """`shares_port`: with other processes of ours. `max_calls`: of ours, at once. Port 0 takes a free one."""
+
+    host: str
+    port: int
+    reflection: bool
+    max_image_bytes: int
+    max_calls: int
+    shares_port: bool = False
+
+
+class GrpcServer:
+    """`credentials`: for TLS; plain text where None. `serving`: whether calls would be answered, asked each second."""
+
+    def __init__(
+        self,
+        detection: Detection,
+        calls: Calls,
+        *,
+        options: ServerOptions,
+        credentials: grpc.ServerCredentials | None,
+        serving: Callable[[], bool],
+    ) -> None:
+        self._detection = detection
+        self._calls = calls
+        self._options = options
+        self._credentials = credentials
+        self._serving = serving
+        self._health = Health(("", SERVICE))
+        self._look = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._server: grpc.aio.Server | None = None
+        self.port = options.port
+
+    async def start(self) -> None:
+        """Listens from now on; `port` is then the real one. Raises StartError where it is taken."""
+        options = self._options
+        if not options.shares_port:
+            check_free(options.host, options.port)
+        server = grpc.aio.server(
+            options=_channel_options(options), maximum_concurrent_rpcs=options.max_calls + OTHER_CALLS
+        )
+        server.add_generic_rpc_handlers((self._detection.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if options.reflection:
+            reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+        address = f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"
+        try:
+            if self._credentials is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, self._credentials)
+        except RuntimeError as exc:
+            raise StartError(f"cannot listen on {options.host} port {options.port} for gRPC") from exc
+        self._health.set(serving=self._serving())
+        await server.start()
+        self._server = server
+        self._looking = asyncio.create_task(self._follow())
+        secured = "" if self._credentials is None else " over TLS"
+        logger.info("gRPC running on %s:%d%s", address.rpartition(":")[0], self.port, secured)
+
+    def look(self) -> None:
+        """Readiness may have changed: health is brought up to date as soon as the loop gets to it."""
+        self._look.set()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Takes no call any more, finishes those that it has within the time given, and closes.
+
+        Called again it may be given less time. Streams are another's to end: they last as long as they like.
+        """
+        server = self._server
+        if server is None:
+            return
+        if self._looking is not None:
+            self._looking.cancel()
+        self._health.end()
+        stopping = asyncio.create_task(server.stop(max(timeout_s, 0) + 2 * LAST_S))
+        if not await self._finished(timeout_s):
+            self._calls.cut_off()
+            await self._finished(LAST_S)
+        await server.stop(LAST_S)
+        await stopping
+        self._server = None
+
+    async def _finished(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._calls.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL_S):
+                    await self._look.wait()
+            self._look.clear()
+            self._health.set(serving=self._serving())
+
+
+def reserve_port(host: str, port: int) -> socket.socket:
+    """A port, 0 for a free one, that nobody listens on. It is ours to share while the socket is open.
+
+    Raises StartError.
+    """
+    check_free(host, port)
+    return _bind(host, port, shared=True)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises StartError where somebody listens on a port already: gRPC itself would say so in ten lines."""
+    _bind(host, port, shared=False).close()
+
+
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+    except OSError as exc:
+        bound.close()
+        raise StartError(f"cannot listen on {host} port {port} for gRPC: {exc.strerror}") from exc
+    return bound
+
+
+def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", int(options.shares_port)),
+        ("grpc.max_receive_message_length", options.max_image_bytes + OTHER_BYTES),
+        ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+        ("grpc.max_allowed_incoming_connections", CONNECTIONS),
+        # A camera that has lost its network is noticed by then.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # For TLS and the first frames of HTTP/2.
+        ("grpc.server_handshake_timeout_ms", 10_000),
+    ]
