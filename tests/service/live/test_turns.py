@@ -93,3 +93,30 @@ def test_a_stream_that_closed_gets_no_turn():
     closed.share.close()
     first.share.leave()
     assert (began, turns.under_way) == ([first], 0)
+
+
+def test_a_stream_that_often_comes_a_little_late_has_its_share():
+    began: list[Sender] = []
+    turns = Turns(lambda: 2, lambda begun: False)
+    greedy, late = Sender(turns, began, ageing=False), Sender(turns, began, 0)
+    greedy.share.ask()
+    for done in range(200):
+        began[done].share.leave()
+        if done % 2:
+            late.frames = 1
+            late.share.ask()
+    counts = Counter(began[:200])
+    assert counts[greedy] - counts[late] <= 4
+
+
+def test_a_stream_that_was_away_is_not_owed_all_the_time():
+    began: list[Sender] = []
+    turns = Turns(lambda: 1, lambda begun: True)
+    steady, back = Sender(turns, began), Sender(turns, began)
+    steady.share.ask()
+    for done in range(100):
+        began[done].share.leave()
+    back.share.ask()
+    for done in range(100, 110):
+        began[done].share.leave()
+    assert 4 <= Counter(began[101:111])[back] <= 7
