@@ -139,3 +139,11 @@ def test_what_a_later_version_says_is_passed_over():
     assert session.receive(pb.StreamResponse()) == []
     unknown = pb.StreamResponse(dropped=pb.Dropped(reason=99, first=1, last=1, count=1))
     assert session.receive(unknown) == [FramesDropped("unknown", 1, 1, 1)]
+
+
+def test_frames_that_were_dropped_together_are_all_answered():
+    session = opened("latest")
+    send(session, 0, 1, 2)
+    session.end()
+    session.receive(pb.StreamResponse(dropped=pb.Dropped(reason="STALE", first=0, last=2, count=3)))
+    assert session.failure() is None
