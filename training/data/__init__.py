@@ -1,7 +1,8 @@
-"""Training data: COCO files read, images augmented by the recipe, batches that only seed and epoch decide."""
+"""Training data: COCO and YOLO sets read, images augmented by the recipe, batches that only seed and epoch decide."""
 
 from training.data.coco import CocoDataset, DatasetError, DatasetImage
 from training.data.loader import Batch, Shard, TrainDataset, train_loader
+from training.data.parts import open_part, read_parts
 from training.data.source import read_pixels
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "DatasetImage",
     "Shard",
     "TrainDataset",
+    "open_part",
+    "read_parts",
     "read_pixels",
     "train_loader",
 ]

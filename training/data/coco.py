@@ -16,6 +16,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.segmentation import box_xywh, outline
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,14 +63,18 @@ class CocoDataset:
     @classmethod
     def open(cls, annotations: Path, images: Path | None = None) -> Self:
         """Read a COCO file whose images lie in ``images`` (default: ``images/`` beside it). Raises DatasetError."""
-        table = _read(annotations)
+        return cls.from_table(read_table(annotations), images or annotations.parent / "images", str(annotations))
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any], images: Path, origin: str) -> Self:
+        """Build from what a COCO file holds; ``origin`` is what errors call it. Raises DatasetError."""
         try:
-            return cls._build(table, images or annotations.parent / "images")
+            return cls._build(table, images)
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             reason = f"{type(exc).__name__}: {exc}"
-            raise DatasetError(f"{annotations} is not a COCO detection file ({reason})") from exc
+            raise DatasetError(f"{origin} is not a COCO detection file ({reason})") from exc
         except DatasetError as exc:
-            raise DatasetError(f"{annotations}: {exc}") from exc
+            raise DatasetError(f"{origin}: {exc}") from exc
 
     @classmethod
     def _build(cls, table: dict[str, Any], folder: Path) -> Self:
@@ -95,7 +101,8 @@ class CocoDataset:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a COCO file as it is, unchecked but for being a JSON object. Raises DatasetError."""
     try:
         table = json.loads(path.read_bytes())
     except OSError as exc:
@@ -127,10 +134,10 @@ def _usable(
             raise DatasetError(f"annotation {item['id']} is on image {item['image_id']}, which is not listed")
         if int(item["category_id"]) not in classes:
             raise DatasetError(f"annotation {item['id']} has category {item['category_id']}, which is not listed")
-        x, y, w, h = (float(value) for value in item["bbox"])
+        x, y, w, h = box_xywh(item)
         overlaps = min(x + w, image["width"]) > max(x, 0) and min(y + h, image["height"]) > max(y, 0)
         if overlaps and all(map(math.isfinite, (x, y, w, h))):
-            filled = {"area": item.get("area", w * h), "iscrowd": int(item.get("iscrowd", 0))}
+            filled = {"bbox": [x, y, w, h], "area": item.get("area", w * h), "iscrowd": int(item.get("iscrowd", 0))}
             kept.append(item | filled | {"id": len(kept) + 1})
     if dropped := len(items) - len(kept):
         logger.warning("dropped %d of %d boxes: empty, not finite or outside their image", dropped, len(items))
@@ -148,7 +155,7 @@ def _image(
         raise DatasetError(f"image {entry['id']} is said to be {width}x{height} pixels")
     boxes = np.array([item["bbox"] for item in items], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    outlines = tuple(_outline(item) for item in items)
+    outlines = tuple(outline(item) for item in items)
     return DatasetImage(
         id=int(entry["id"]),
         path=path,
@@ -157,13 +164,5 @@ def _image(
         boxes_xyxy=np.clip(boxes, 0, np.array((width, height, width, height), np.float32)),
         classes=np.array([classes[int(item["category_id"])] for item in items], np.int64),
         crowd=np.array([bool(item["iscrowd"]) for item in items], np.bool_),
-        outlines=outlines if any(outline is not None for outline in outlines) else (),
+        outlines=outlines if any(points is not None for points in outlines) else (),
     )
-
-
-def _outline(item: Mapping[str, Any]) -> NDArray[np.float32] | None:
-    """Join an object's polygons into one; a run-length mask, as crowds have, gives none."""
-    polygons = item.get("segmentation")
-    if not isinstance(polygons, list) or not polygons:
-        return None
-    return np.concatenate([np.array(polygon, np.float32).reshape(-1, 2) for polygon in polygons])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from training.data.coco import CocoDataset, DatasetError
 
@@ -90,6 +91,30 @@ def test_polygons_become_one_outline_and_masks_none(write_coco):
     first, *others = CocoDataset.open(path).images[0].outlines
     np.testing.assert_array_equal(first, [[4, 6], [14, 6], [4, 14], [5, 5], [6, 6]])
     assert others == [None, None]
+
+
+def test_a_box_that_is_not_stated_comes_from_polygons_or_mask(write_coco):
+    path = write_coco(SIZES, [*OBJECTS, [0, 1, 1, 1, 9, 9]])
+    table = json.loads(path.read_text())
+    mask = np.zeros((30, 40), np.uint8, order="F")
+    mask[6:14, 4:14] = 1
+    packed = coco_mask.encode(mask)
+    runs = [4 * 30 + 6, *[8, 22] * 9, 8, 16 + 26 * 30]
+    masks = ({"counts": packed["counts"].decode(), "size": [30, 40]}, {"counts": runs, "size": [30, 40]})
+    for row, segmentation in zip(table["annotations"], ([[4, 6, 14, 6, 14, 14]], *masks), strict=True):
+        row["segmentation"] = segmentation
+        del row["bbox"]
+    path.write_text(json.dumps(table))
+    dataset = CocoDataset.open(path)
+    np.testing.assert_array_equal(dataset.images[0].boxes_xyxy, [[4, 6, 14, 14]] * 3)
+    assert dataset.ground_truth["annotations"][2]["bbox"] == [4, 6, 10, 8]
+
+
+def test_an_annotation_without_box_and_outline_is_refused(write_coco):
+    path = write_coco(SIZES, OBJECTS)
+    path.write_text(path.read_text().replace('"bbox"', '"other"'))
+    with pytest.raises(DatasetError, match="is not a COCO detection file"):
+        CocoDataset.open(path)
 
 
 @pytest.mark.parametrize("bad", [{"width": 0}, {"height": -5}])
