@@ -139,8 +139,14 @@ class Calls:
             self._record(call, lasting=lasting)
         if status is None:
             raise asyncio.CancelledError
-        # Only now: where the client does not read, it takes as long as the connection lasts.
-        return await call.context.abort_with_status(status)
+        try:
+            # Only now: where the client does not read, it takes as long as the connection lasts.
+            await call.context.abort_with_status(status)
+        except grpc.aio.AbortError:
+            raise
+        except grpc.aio.BaseError:
+            # The connection has ended. The library would take it for a bug of ours.
+            raise asyncio.CancelledError from None
 
     def _status(self, call: Call, exc: BaseException) -> grpc.Status | None:
         """What ends the call; None where nobody waits for it any more: the client left, or its deadline has passed."""

@@ -1,5 +1,6 @@
 """Real gRPC servers on real ports, and clients of them: calls, streams, and what their ends say."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from service.app import Service
+from service.app.certificate import Certificate
 from service.app.grpc import build_grpc
 from service.streams.server import GrpcServer
 from service.streams.wire import detection_pb2 as pb
@@ -20,28 +22,29 @@ DETAILS = {"ErrorInfo", "RetryInfo", "BadRequest", "RequestInfo"}
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Service], Awaitable[GrpcServer]]]:
-    """Serves a service over gRPC: (service); it is closed at the end of the test."""
+async def serve_on() -> AsyncIterator[Callable[..., Awaitable[GrpcServer]]]:
+    """Serves a service over gRPC: (service, options of the server); it is closed at the end of the test."""
     servers: list[GrpcServer] = []
 
-    async def serve(service: Service) -> GrpcServer:
-        servers.append(build_grpc(service))
+    async def serve_on(service: Service, certificate: Certificate | None = None, **options: object) -> GrpcServer:
+        servers.append(build_grpc(service, certificate))
+        servers[-1]._options = dataclasses.replace(servers[-1]._options, **{"port": 0} | options)
         await servers[-1].start()
         return servers[-1]
 
-    yield serve
+    yield serve_on
     for server in servers:
         await server.stop(0)
 
 
 @pytest.fixture
-async def open_channel() -> AsyncIterator[Callable[[int], grpc.aio.Channel]]:
-    """A connection of its own: (port)."""
+async def open_channel() -> AsyncIterator[Callable[..., grpc.aio.Channel]]:
+    """A connection of its own: (port, further options)."""
     async with AsyncExitStack() as channels:
         opened: list[grpc.aio.Channel] = []
 
-        def open_channel(port: int) -> grpc.aio.Channel:
-            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+        def open_channel(port: int, *further: tuple[str, int]) -> grpc.aio.Channel:
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1), *further]
             channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
             opened.append(channel)
             return channel
@@ -53,13 +56,13 @@ async def open_channel() -> AsyncIterator[Callable[[int], grpc.aio.Channel]]:
 
 @pytest.fixture
 async def make_stub(
-    make_service: Callable[..., Awaitable[Service]], serve: Any, open_channel: Any
+    make_service: Callable[..., Awaitable[Service]], serve_on: Any, open_channel: Any
 ) -> Callable[..., Awaitable[DetectionStub]]:
     """A client of a service of its own: (engine=, settings). `stub.service` and `stub.port` are the server's side."""
 
     async def make(engine: Any = None, **settings: object) -> DetectionStub:
-        service = await make_service(engine, **({"grpc_port": 0} | settings))
-        server = await serve(service)
+        service = await make_service(engine, **settings)
+        server = await serve_on(service)
         stub = DetectionStub(open_channel(server.port))
         stub.service, stub.server, stub.port = service, server, server.port
         return stub
