@@ -22,12 +22,19 @@ class Running:
 
     def _await_port(self) -> int:
         for _ in range(300):
-            found = re.search(r"running on http://127\.0\.0\.1:(\d+)", self.log.read_text())
+            found = re.search(r"running on https?://127\.0\.0\.1:(\d+)", self.log.read_text())
             if found:
                 return int(found[1])
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
         raise AssertionError(self.log.read_text())
+
+    @property
+    def grpc_port(self) -> int:
+        """Where gRPC listens."""
+        found = re.search(r"gRPC running on 127\.0\.0\.1:(\d+)", self.log.read_text())
+        assert found, self.log.read_text()
+        return int(found[1])
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)

@@ -238,6 +238,9 @@ def test_a_port_that_is_taken_is_said_and_ends_badly(server: Running, start: Sta
         ({"workers": 2}, "workers: the embedded engine runs in one process; more need engine triton"),
         ({"keys_file": "/nowhere/keys.toml"}, "/nowhere/keys.toml"),
         ({"rate": "many"}, "many"),
+        ({"tls_certificate": "/nowhere", "tls_key": "/nowhere"}, "tls_certificate /nowhere .*No such file"),
+        ({"tls_certificate": "/nowhere"}, "it and tls_key are given together or not at all"),
+        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1 port 0 for gRPC: Cannot assign"),
         ({"max_batch_size": 0}, "--max-batch-size / YOLOV7_MAX_BATCH_SIZE: "),
     ],
 )
