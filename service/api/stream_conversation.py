@@ -105,15 +105,15 @@ class Conversation:
             self.error = problem.name
         with suppress(ClientLeft):
             if problem is not None:
-                await self._explain(problem, going=code == GOING_AWAY)
+                await self._explain(problem, code)
             await self.socket.close(code, problem.name if problem else "")
         return code
 
-    async def _explain(self, problem: Problem, *, going: bool) -> None:
+    async def _explain(self, problem: Problem, code: int) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                if going:
-                    await self.socket.tell(write_outcome(Closing(RETRY_AFTER_S)))
+                if code == GOING_AWAY:
+                    await self._send(Closing(RETRY_AFTER_S))
                 else:
                     await self.socket.tell({"type": "error", "problem": write_problem(problem)})
 

@@ -77,6 +77,9 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
                 timer.cancel()
         self._unparsed = NOTHING
         self._dropped = self._dropped or 0
+        if self.handshake_complete and self.conn.close_rcvd is None:
+            # uvicorn says 1005, as if there had been a close without a code.
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": int(CloseCode.ABNORMAL_CLOSURE)})
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
