@@ -3,13 +3,15 @@
     .venv/bin/python bench/make_model.py /tmp/repository
     .venv/bin/python bench/streams.py --repository /tmp/repository [--streams 8] [--fps 30] [--seconds 60]
 
-768×432 JPEGs at 30 frames a second each, at the engine of ``bench/sleeping.py`` that sleeps 2 ms a batch; ``--seconds
-300`` to see whether memory stays flat (its aim is judged from 90 on), more ``--fps`` than can be answered to see how it is shared out. Photos are
-scikit-image's, no two of them the same bytes. The cameras are a process of their own (feeder.py), which keeps an
-absolute schedule and says when it could not. Ages are the service's own, from receipt to answer; what the sender sees,
-from when a frame was due until its answer had arrived, stands beside them. Batch time and decode time are those of the
-same run: medians of the stages that the service tells with each answer; the decode of one frame by itself, in a process
-that does nothing else, is printed as well, and a second limit made of it.
+768×432 JPEGs at 30 frames a second each, at the engine of ``bench/sleeping.py`` that sleeps 2 ms a batch. Whether
+memory stays flat is judged from 90 seconds on; ``--seconds 300`` says more. A higher ``--fps`` than can be answered
+shows how what there is is shared out.
+
+Photos are scikit-image's, no two of them the same bytes. The cameras are a process of their own (feeder.py), which
+keeps an absolute schedule and says when it could not. Ages are the service's own, from receipt to answer; what the
+sender sees, from when a frame was due until its answer had arrived, stands beside them. Batch time and decode time are
+those of the same run: medians of the stages that the service tells with each answer; the decode of one frame by itself,
+in a process that does nothing else, is measured as well, and a second, stricter limit made of it.
 
 On 2 cores 8 × 30 frames a second take about a third of what the service can do over HTTP with the same engine, so that
 all should be answered; what bounds an age is then how many frames of other cameras come at the same moment, since two
