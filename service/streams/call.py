@@ -31,6 +31,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 SERVICE = "yolov7.v1.Detection"
 # A client's deadline passes earlier than ours, by the time that the call took to get here.
 TRIP_S = 0.1
+END_S = 0.05
 TRACE_CONTEXT = ("traceparent", "tracestate")
 # By OpenTelemetry's conventions for servers, the codes that are the server's own failures.
 FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
@@ -85,9 +86,13 @@ class Call:
         Raises MalformedRequest for bytes that are no such message.
         """
         try:
-            return await self.context.read()
+            message = await self.context.read()
         except DecodeError as exc:
             raise MalformedRequest("the message is not of the type that the method takes") from exc
+        if message is grpc.aio.EOF:
+            # So ends the client's side, but also a call that is being cancelled: then we are told of that in a moment.
+            await asyncio.sleep(END_S)
+        return message
 
 
 class Calls:

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.errors import Draining, Overloaded
+from service.errors import Overloaded
 from service.streams.call import Context
 from service.streams.status import describe
 from service.tracing import choose_request_id
@@ -52,13 +52,13 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """The method of the protocol: the status, and then each change. A service that is not here is unknown."""
         if self._watchers >= MOST_WATCHERS:
-            await context.abort_with_status(_refusal(Overloaded(f"{self._watchers} watch already")))
+            refusal = Overloaded(f"{self._watchers} watch already")
+            await context.abort_with_status(describe(refusal, choose_request_id("")))
         self._watchers += 1
         try:
             await self._tell(request.service, context)
         finally:
             self._watchers -= 1
-        await context.abort_with_status(_refusal(Draining("the service is shutting down")))
 
     async def _tell(self, name: str, context: Context) -> None:
         told: int | None = None
@@ -70,6 +70,7 @@ class Health(health_pb2_grpc.HealthServicer):
                 told = status
                 await context.write(Status(status=told))
             if self._ended:
+                # Well: clients forget what they have not read yet where a call ends with an error.
                 return
             await changed.wait()
 
@@ -81,7 +82,3 @@ class Health(health_pb2_grpc.HealthServicer):
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _refusal(error: Overloaded | Draining) -> grpc.Status:
-    return describe(error, choose_request_id(""))

@@ -1,5 +1,6 @@
 """Real gRPC servers on real ports, and clients of them: calls, streams, and what their ends say."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,6 +20,13 @@ from service.streams.wire import detection_pb2 as pb
 from service.streams.wire.detection_pb2_grpc import DetectionStub
 
 DETAILS = {"ErrorInfo", "RetryInfo", "BadRequest", "RequestInfo"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def loop(anyio_backend: str) -> AsyncIterator[None]:
+    """One loop for all tests of a module: what the library has to say of calls that a test leaves open comes late."""
+    yield
+    await asyncio.sleep(0.2)
 
 
 @pytest.fixture
