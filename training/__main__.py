@@ -17,7 +17,8 @@ from rich.table import Table
 from training.checkpoint import CheckpointError, ImportReport, import_official, load_network
 from training.checkpoint.download import OFFICIAL_FILES, OFFICIAL_URL, download
 from training.config import ConfigError, load_config
-from training.data import CocoDataset, DatasetError
+from training.data import CocoDataset, DatasetError, read_parts
+from training.data.inspection import inspect, print_summary, write_page
 from training.evaluate import (
     EndpointError,
     Evaluation,
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("describe", help="parameters and GFLOPs of the variants, beside the paper's")
     command.add_argument("variant", nargs="?", choices=VARIANTS)
     command.set_defaults(run=_describe)
+
+    command = commands.add_parser("check", help="list what is wrong with a data set, with pictures")
+    command.add_argument("data", type=Path, help="a COCO json, a data.yaml, or the folder of a set")
+    command.add_argument("--size", type=int, default=640, help="side that images are trained at (default: 640)")
+    command.add_argument("--page", type=Path, default=Path("check.html"), help="the page (default: check.html)")
+    command.add_argument("--json", type=Path, help="also write the findings there")
+    command.set_defaults(run=_check)
 
     command = commands.add_parser("train", help="train on a COCO-format set; goes on if the run folder holds a run")
     recipes = ", ".join(sorted(path.stem for path in _CONFIGS.glob("*.toml")))
@@ -136,6 +144,17 @@ def _describe(arguments: argparse.Namespace) -> None:
             deploy = size.deploy_fused
             table.add_row(name, "", f"{deploy.parameters:,}", "", f"{deploy.gflops_with_bias:.3f}", "", "")
     Console(width=120).print(table)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    inspection = inspect(read_parts(arguments.data), arguments.size)
+    print_summary(inspection, Console(width=120))
+    write_page(inspection, f"Check of {arguments.data}", arguments.page)
+    print(f"written: {arguments.page}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(inspection.to_dict(), indent=2))
+    if inspection.errors:
+        raise DatasetError(f"{arguments.data} has {inspection.errors} errors")
 
 
 def _train(arguments: argparse.Namespace) -> None:
