@@ -6,10 +6,12 @@ import re
 import service.errors
 from service.errors import Finding, ImageError, InvalidOption, ServiceError
 
+TREE = ("service.errors", "service.vision")
+
 
 def descendants(kind: type[Exception]) -> set[type[Exception]]:
-    """Those of the tree; what an engine tells apart within itself is told as its parent."""
-    children = [child for child in kind.__subclasses__() if not child.__module__.startswith("service.engine")]
+    """Those of the tree; what a module tells apart within itself is told as its parent."""
+    children = [child for child in kind.__subclasses__() if child.__module__.startswith(TREE)]
     return {kind} | {below for child in children for below in descendants(child)}
 
 

@@ -28,10 +28,12 @@ INNER = {ServiceError, RequestError, Unavailable, ImageError}
 # What a client is told as its parent, because it makes no difference to it.
 AS_PARENT = {EngineDown, TooLate}
 
+TREE = ("service.errors", "service.vision")
+
 
 def descendants(kind: type[Exception]) -> set[type[Exception]]:
-    """Those of the tree; what an engine tells apart within itself is told as its parent."""
-    children = [child for child in kind.__subclasses__() if not child.__module__.startswith("service.engine")]
+    """Those of the tree; what a module tells apart within itself is told as its parent."""
+    children = [child for child in kind.__subclasses__() if child.__module__.startswith(TREE)]
     return {kind} | {below for child in children for below in descendants(child)}
 
 
