@@ -3,6 +3,7 @@
 Draws are separate from doing: ``AffineDraw.sample`` asks the generator, ``affine`` only computes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import Augmentation
-from training.data.sample import FILL, Labels, Sample
+from training.data.sample import FILL, Labels, Sample, Scene, Window
 
 MIN_SIDE = 2.0  # pixels: what is left of an object must be larger
 MAX_ASPECT = 20.0
@@ -67,21 +68,39 @@ class AffineDraw:
         return np.asarray(translation @ shear @ rotation @ perspective @ centre, np.float64)
 
 
-def affine(sample: Sample, draw: AffineDraw, output_hw: tuple[int, int]) -> Sample:
-    """Transform a sample into a new one of ``output_hw``; uncovered pixels are grey, objects mostly gone are dropped.
+def affine(scene: Scene, draw: AffineDraw, output_hw: tuple[int, int]) -> Sample:
+    """Transform a scene into a sample of ``output_hw``; uncovered pixels are grey, objects mostly gone are dropped.
 
     Outlines end here: the result has boxes only.
     """
-    matrix = draw.matrix((sample.image.shape[0], sample.image.shape[1]), output_hw)
-    size, grey = (output_hw[1], output_hw[0]), (FILL, FILL, FILL)
-    if draw.perspective_x or draw.perspective_y:
-        image = cv2.warpPerspective(sample.image, matrix, size, borderValue=grey)
+    matrix = draw.matrix(scene.hw, output_hw)
+    flat = not (draw.perspective_x or draw.perspective_y)
+    window = _seen(matrix, scene.hw, output_hw) if flat else Window(0, 0, scene.hw[1], scene.hw[0])
+    pixels, local = scene.cut(window), matrix.copy()
+    local[:, 2] = matrix @ (window.left, window.top, 1)
+    size, grey = (output_hw[1], output_hw[0]), (FILL,) * 4
+    if flat:
+        warped = cv2.warpAffine(pixels, local[:2], size, borderValue=grey)
     else:
-        image = cv2.warpAffine(sample.image, matrix[:2], size, borderValue=grey)
-    boxes, outlined = _moved_boxes(sample.labels, matrix, output_hw)
+        warped = cv2.warpPerspective(pixels, local, size, borderValue=grey)
+    labels = scene.labels
+    boxes, outlined = _moved_boxes(labels, matrix, output_hw)
     least = np.where(outlined, MIN_AREA_LEFT_OUTLINED, MIN_AREA_LEFT)
-    keep = worth_keeping(sample.labels.boxes * np.float32(draw.scale), boxes, least)
-    return Sample(np.asarray(image, np.uint8), Labels(boxes[keep], sample.labels.classes[keep]))
+    keep = worth_keeping(labels.boxes * np.float32(draw.scale), boxes, least)
+    image = np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), np.uint8)
+    return Sample(image, Labels(boxes[keep], labels.classes[keep]))
+
+
+def _seen(matrix: NDArray[np.float64], source_hw: tuple[int, int], output_hw: tuple[int, int]) -> Window:
+    """Return the part of the source that an affine output shows, and what its edges are interpolated with."""
+    height, width = output_hw
+    corners = np.array(((0, 0), (width, 0), (0, height), (width, height)), np.float64)
+    points = _project(np.asarray(np.linalg.inv(matrix), np.float64), corners)
+    left, top = np.floor(points.min(axis=0)).astype(int).tolist()
+    right, bottom = np.ceil(points.max(axis=0)).astype(int).tolist()
+    # At least a pixel, even where the source lies outside the output altogether.
+    left, top = min(max(left - 2, 0), source_hw[1] - 1), min(max(top - 2, 0), source_hw[0] - 1)
+    return Window(left, top, max(min(right + 2, source_hw[1]), left + 1), max(min(bottom + 2, source_hw[0]), top + 1))
 
 
 def worth_keeping(
@@ -138,12 +157,12 @@ def _moved_boxes(
     limit = np.array((width, height, width, height), np.float32)
     boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1).astype(np.float32).clip(0, limit)
     outlined = np.zeros(len(labels), np.bool_)
-    for row, outline in enumerate(labels.outlines):
-        if outline is not None:
-            points = _project(matrix, _resampled(outline))
-            points = points[((points >= 0) & (points <= limit[:2])).all(axis=1)]
-            boxes[row] = (*points.min(axis=0), *points.max(axis=0)) if len(points) else 0
-            outlined[row] = True
+    outlined[: len(labels.outlines)] = [outline is not None for outline in labels.outlines]
+    if outlined.any():
+        points = _project(matrix, _resampled([outline for outline in labels.outlines if outline is not None]))
+        inside = ((points >= 0) & (points <= limit[:2])).all(axis=2, keepdims=True)  # (n, P, 1)
+        low, high = np.where(inside, points, np.inf).min(axis=1), np.where(inside, points, -np.inf).max(axis=1)
+        boxes[outlined] = np.where(inside.any(axis=1), np.concatenate((low, high), axis=1), 0)
     return boxes, outlined
 
 
@@ -153,8 +172,15 @@ def _project(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArr
     return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:], np.float64)
 
 
-def _resampled(outline: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Close an outline and spread points along its edges, so that the part inside the output has its own points."""
-    closed = np.concatenate((outline, outline[:1]))
-    at, knots = np.linspace(0, len(outline), OUTLINE_POINTS), np.arange(len(closed))
-    return np.stack([np.interp(at, knots, closed[:, axis]) for axis in (0, 1)], axis=1)
+def _resampled(outlines: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Close outlines and spread points along their edges, (n, P, 2).
+
+    So the part of an outline inside the output has its own points. Each edge gets as many, however long it is.
+    """
+    closed = np.concatenate([part for outline in outlines for part in (outline, outline[:1])]).astype(np.float64)
+    edges = np.array([len(outline) for outline in outlines])
+    at = np.linspace(0, edges, OUTLINE_POINTS, axis=1)  # (n, P)
+    first = np.minimum(at.astype(np.int64), edges[:, None] - 1)
+    share = (at - first)[..., None]
+    first += (np.cumsum(edges + 1) - edges - 1)[:, None]
+    return np.asarray(closed[first] * (1 - share) + closed[first + 1] * share, np.float64)

@@ -22,7 +22,7 @@ from training.data.coco import CocoDataset
 from training.data.geometry import AffineDraw, affine, flip_horizontal, flip_vertical
 from training.data.mosaic import centred, mixup, mosaic4, mosaic9
 from training.data.photometric import ColourDraw, recolour
-from training.data.sample import Labels, Sample
+from training.data.sample import Labels, Sample, Scene
 from training.data.source import SourceImages
 
 MIXUP_CONCENTRATION = 8.0  # both parameters of the Beta distribution that the blend is drawn from: mostly near halves
@@ -30,7 +30,11 @@ MIXUP_CONCENTRATION = 8.0  # both parameters of the Beta distribution that the b
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """images: (B, 3, S, S) uint8 RGB. targets: (M, 6) float32, rows [image, class, cx, cy, w, h], the boxes in 0..1."""
+    """A step's images and objects.
+
+    images: (B, 3, S, S) uint8 RGB, channels last in memory. targets: (M, 6) float32, rows [image, class, cx, cy, w, h],
+    the boxes in 0..1.
+    """
 
     images: Tensor
     targets: Tensor
@@ -91,8 +95,8 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
             sample = flip_vertical(sample)
         if rng.random() < self._augmentation.flip_horizontal:
             sample = flip_horizontal(sample)
-        image = torch.from_numpy(sample.image).permute(2, 0, 1).contiguous()
-        return image, torch.from_numpy(_targets(sample.labels, self._size))
+        # A view: the pixels stay together, which is what networks in channels-last order read.
+        return torch.from_numpy(sample.image).permute(2, 0, 1), torch.from_numpy(_targets(sample.labels, self._size))
 
     def _composed(self, rng: np.random.Generator, index: int) -> Sample:
         """Build an item before colour and flips: a mosaic, two mosaics blended, or the image alone."""
@@ -115,8 +119,8 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
     def _tile(self, rng: np.random.Generator, index: int) -> Sample:
         return self._source.load(index, rng.uniform(*self._augmentation.stretch))
 
-    def _transformed(self, rng: np.random.Generator, sample: Sample) -> Sample:
-        return affine(sample, AffineDraw.sample(rng, self._augmentation), (self._size, self._size))
+    def _transformed(self, rng: np.random.Generator, scene: Scene) -> Sample:
+        return affine(scene, AffineDraw.sample(rng, self._augmentation), (self._size, self._size))
 
 
 class EpochOrder(Sampler[int]):
@@ -162,7 +166,8 @@ def train_loader(
 def collate(items: list[tuple[Tensor, Tensor]]) -> Batch:
     """Stack items into a batch; before each target row comes its image's place."""
     rows = [F.pad(targets, (1, 0), value=place) for place, (_, targets) in enumerate(items)]
-    return Batch(torch.stack([image for image, _ in items]), torch.cat(rows))
+    images = torch.stack([image.permute(1, 2, 0) for image, _ in items]).permute(0, 3, 1, 2)
+    return Batch(images, torch.cat(rows))
 
 
 def _start_worker(_worker: int) -> None:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import astuple
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from training.data.geometry import (
     flip_vertical,
     worth_keeping,
 )
+from training.data.mosaic import mosaic4
 from training.data.sample import FILL, Labels, Sample
 
 RED = (255, 0, 0)
@@ -155,3 +157,17 @@ def test_fitting_is_exact_on_the_long_side_and_fitting_again_changes_nothing():
 def test_an_image_that_fits_is_not_copied():
     image = np.zeros((64, 48, 3), np.uint8)
     assert fit_long_side(image, 64) is image
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_the_output_does_not_show_need_not_be_drawn(seed, triangle_wave):
+    rng = np.random.default_rng(seed)
+    draw = AffineDraw.sample(rng, Augmentation(degrees=40 * (seed % 2), shear=9, scale=0.9, translate=0.9))
+    tiles = [Sample(triangle_wave(64, 64 - n), labelled([])) for n in (0, 9, 20, 4)]
+    mosaic = mosaic4(tiles, tuple(rng.integers(32, 96, 2).tolist()), 64)
+    whole, part = affine(mosaic.drawn(), draw, (64, 64)), affine(mosaic, draw, (64, 64))
+    reference = cv2.warpAffine(
+        mosaic.drawn().image, draw.matrix((128, 128), (64, 64))[:2], (64, 64), borderValue=(FILL,) * 3
+    )
+    assert np.abs(part.image.astype(int) - whole.image).max() <= 1
+    assert np.abs(part.image.astype(int) - reference).max() <= 1

@@ -179,3 +179,8 @@ def test_batches_can_come_in_pinned_memory(coco):
     assert isinstance(batch, Batch)
     assert batch.images.is_pinned()
     assert batch.targets.is_pinned()
+
+
+def test_pixels_stay_together_in_memory(coco):
+    batch = epoch_of(build(coco), 0)[0]
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)

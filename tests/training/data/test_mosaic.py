@@ -36,7 +36,7 @@ def test_golden(golden, case):
     with np.load(golden / "mosaic.npz") as file:
         tiles = [golden_tile(meta, file, i) for i in (meta["cases"][case]["index"], *meta["cases"][case]["others"])]
         canvas = (mosaic4 if len(tiles) == 4 else mosaic9)(tiles, (int(x), int(y)), size)
-        assert_golden(canvas, file[f"{name}_canvas_labels"], 16, file[f"{name}_canvas_ds"])
+        assert_golden(canvas.drawn(), file[f"{name}_canvas_labels"], 16, file[f"{name}_canvas_ds"])
         moved = affine(canvas, AffineDraw(*transform), (size, size))
         assert_golden(moved, file[f"{name}_labels"], 8, file[f"{name}_ds"])
 
@@ -49,7 +49,7 @@ def test_every_box_covers_exactly_its_tile(count, seed):
     sides[np.arange(count), rng.integers(0, 2, count)] = 64
     tiles = [flat((int(h), int(w)), 120 + value) for value, (h, w) in enumerate(sides)]
     corner = tuple(rng.integers(32, 64, 2).tolist())
-    joined = (mosaic4 if count == 4 else mosaic9)(tiles, corner, 64)
+    joined = (mosaic4 if count == 4 else mosaic9)(tiles, corner, 64).drawn()
     assert joined.image.shape == (128, 128, 3)
     for (x1, y1, x2, y2), value in zip(joined.labels.boxes.astype(int), joined.labels.classes, strict=True):
         assert (joined.image[y1:y2, x1:x2] == value).all()
@@ -57,12 +57,12 @@ def test_every_box_covers_exactly_its_tile(count, seed):
 
 
 def test_four_tiles_touch_the_centre_in_reading_order():
-    joined = mosaic4([flat((64, 64), value) for value in (1, 2, 3, 4)], (50, 70), 64)
+    joined = mosaic4([flat((64, 64), value) for value in (1, 2, 3, 4)], (50, 70), 64).drawn()
     assert [joined.image[y, x, 0] for y in (69, 70) for x in (49, 50)] == [1, 2, 3, 4]
 
 
 def test_a_lone_image_is_centred_on_grey():
-    alone = centred(flat((64, 33), 9), 64)
+    alone = centred(flat((64, 33), 9), 64).drawn()
     np.testing.assert_array_equal(alone.labels.boxes, [[15, 0, 48, 64]])
     np.testing.assert_array_equal(alone.image[:, [14, 15, 47, 48], 0], [[FILL, 9, 9, FILL]] * 64)
 

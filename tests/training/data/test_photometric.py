@@ -41,3 +41,13 @@ def test_draws_fill_the_ranges_of_the_recipe():
     draws = np.array([astuple(ColourDraw.sample(rng, recipe)) for _ in range(500)])
     np.testing.assert_allclose(draws.min(axis=0), (0.9, 0.5, 1), atol=0.01)
     np.testing.assert_allclose(draws.max(axis=0), (1.1, 1.5, 1), atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_grey_pictures_take_a_shorter_way_to_the_same_pixels(seed):
+    rng = np.random.default_rng(seed)
+    grey = np.repeat(rng.integers(0, 256, (80, 90, 1), np.uint8), 3, axis=2)
+    coloured = grey.copy()
+    coloured[0, 1] = 10, 20, 30  # one pixel, which takes the long way for all
+    draw = ColourDraw(*rng.uniform(0.5, 1.5, 3))
+    np.testing.assert_array_equal(recolour(grey, draw)[1:], recolour(coloured, draw)[1:])

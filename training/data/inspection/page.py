@@ -25,8 +25,8 @@ _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse}td,th{padding:.25em .7em;text-align:left;border-bottom:1px solid #ddd}
 td.n{text-align:right}.error{color:#b00020}.warning{color:#8a5a00}.note{color:#444}
-figure{display:inline-block;margin:0 .8em .8em 0;vertical-align:top;max-width:540px}
-figcaption{font-size:12px;color:#555;overflow-wrap:anywhere}img{display:inline-block}li{font-size:13px}
+figure{display:inline-block;margin:0 .8em .8em 0;vertical-align:top;max-width:560px}
+figcaption{font-size:12px;color:#555;overflow-wrap:anywhere}img{max-width:100%;margin-right:4px}li{font-size:13px}
 """
 
 
@@ -114,7 +114,7 @@ def _framed(image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.ui
     x1, y1, x2, y2 = np.clip(box, -_ROOM, np.array((width, height, width, height)) + _ROOM).round().astype(int).tolist()
     room = max(0, -min(x1, x2), -min(y1, y2), max(x1, x2) - width, max(y1, y2) - height) and _ROOM + 2
     image = np.pad(image, ((room, room), (room, room), (0, 0)), constant_values=225)
-    cv2.rectangle(image, (x1 + room - 1, y1 + room - 1), (x2 + room, y2 + room), _RED, 1)
+    cv2.rectangle(image, (x1 + room - 1, y1 + room - 1), (x2 + room, y2 + room), _RED, 2)
     return image
 
 
