@@ -33,6 +33,7 @@ class Augmentation:
     hue: float = 0.015
     saturation: float = 0.7
     value: float = 0.4
+    paste_in: float = 0.15  # needs outlines; a set with boxes only has nothing to cut out
     flip_vertical: float = 0.0
     flip_horizontal: float = 0.5
 
@@ -94,6 +95,9 @@ class Config:
     seed: int = 2
     workers: int = 1  # processes that decode and augment
     cache_gib: float = 2.0  # of decoded training images kept in memory
+    disk_cache: str = ""  # folder for decoded training images that memory does not hold; none if empty
+    disk_cache_gib: float = 50.0
+    multi_scale: bool = False  # every batch at another size, from half to one and a half times image_size
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: the GPU where there is one
     precision: Literal["fp32", "bf16"] = "bf16"
     evaluate_every: int = 1

@@ -160,7 +160,7 @@ def _moved_boxes(
     outlined[: len(labels.outlines)] = [outline is not None for outline in labels.outlines]
     if outlined.any():
         points = _project(matrix, _resampled([outline for outline in labels.outlines if outline is not None]))
-        inside = ((points >= 0) & (points <= limit[:2])).all(axis=2, keepdims=True)  # (n, P, 1)
+        inside = (np.minimum(points, limit[:2] - points).min(axis=2) >= 0)[..., None]  # (n, P, 1)
         low, high = np.where(inside, points, np.inf).min(axis=1), np.where(inside, points, -np.inf).max(axis=1)
         boxes[outlined] = np.where(inside.any(axis=1), np.concatenate((low, high), axis=1), 0)
     return boxes, outlined

@@ -19,8 +19,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.config import Augmentation
 from training.data.coco import CocoDataset
+from training.data.disk import DiskCache
 from training.data.geometry import AffineDraw, affine, flip_horizontal, flip_vertical
 from training.data.mosaic import centred, mixup, mosaic4, mosaic9
+from training.data.paste import collect, paste_in
 from training.data.photometric import ColourDraw, recolour
 from training.data.sample import Labels, Sample, Scene
 from training.data.source import SourceImages
@@ -55,7 +57,8 @@ class Shard:
 class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
     """Augmented images: (3, S, S) uint8 RGB and (n, 5) float32 rows [class, cx, cy, w, h], the boxes in 0..1.
 
-    An item depends on (seed, epoch, index) alone. ``cache_bytes``: memory that source images may take.
+    An item depends on (seed, epoch, index) alone. ``cache_bytes``: memory that source images may take;
+    ``disk``: where those lie that it does not hold.
     """
 
     def __init__(
@@ -66,11 +69,12 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
         image_size: int,
         seed: int,
         cache_bytes: int = 2 << 30,
+        disk: DiskCache | None = None,
     ) -> None:
         self.seed = seed
         self._augmentation = augmentation
         self._size = image_size
-        self._source = SourceImages(dataset, image_size, cache_bytes=cache_bytes)
+        self._source = SourceImages(dataset, image_size, cache_bytes=cache_bytes, disk=disk)
         # In shared memory, because persistent workers hold a copy of this object made before the first epoch.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -91,12 +95,15 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, self.epoch, index))
         sample = self._composed(rng, index)
         sample = Sample(recolour(sample.image, ColourDraw.sample(rng, self._augmentation)), sample.labels)
+        if self._source.outlined and rng.random() < self._augmentation.paste_in:
+            cut_outs = collect(rng, lambda: self._tile(rng, int(rng.integers(len(self)))))
+            sample = paste_in(sample, cut_outs, rng)
         if rng.random() < self._augmentation.flip_vertical:
             sample = flip_vertical(sample)
         if rng.random() < self._augmentation.flip_horizontal:
             sample = flip_horizontal(sample)
         # A view: the pixels stay together, which is what networks in channels-last order read.
-        return torch.from_numpy(sample.image).permute(2, 0, 1), torch.from_numpy(_targets(sample.labels, self._size))
+        return torch.from_numpy(sample.image).permute(2, 0, 1), torch.from_numpy(targets(sample.labels, sample.hw))
 
     def _composed(self, rng: np.random.Generator, index: int) -> Sample:
         """Build an item before colour and flips: a mosaic, two mosaics blended, or the image alone."""
@@ -157,7 +164,7 @@ def train_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # DataLoader draws from it each epoch; the global generator is left alone
     )
@@ -170,12 +177,14 @@ def collate(items: list[tuple[Tensor, Tensor]]) -> Batch:
     return Batch(images, torch.cat(rows))
 
 
-def _start_worker(_worker: int) -> None:
+def start_worker(_worker: int) -> None:
+    """Prepare a worker process."""
     # The workers share the cores already, and the threads that OpenCV had in the parent do not survive the fork.
     cv2.setNumThreads(0)
 
 
-def _targets(labels: Labels, size: int) -> NDArray[np.float32]:
-    """Boxes xyxy pixels to the (n, 5) rows that the loss reads."""
-    low, high = labels.boxes[:, :2] / size, labels.boxes[:, 2:] / size
+def targets(labels: Labels, size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the (n, 5) rows [class, cx, cy, w, h] that the loss reads, boxes as fractions of the image."""
+    boxes = labels.boxes / np.array((size_hw[1], size_hw[0]) * 2, np.float32)
+    low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate((labels.classes[:, None].astype(np.float32), (low + high) / 2, high - low), axis=1)

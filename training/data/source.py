@@ -2,7 +2,8 @@
 
 The cache is filled when it is built and never changes afterwards: worker processes forked later share its pages with
 the parent instead of filling one cache each. What the budget cannot hold decoded is held encoded, and what it cannot
-hold at all is read from its file each time.
+hold at all is read from its file each time. With a disk cache, images that memory does not hold decoded lie decoded on
+disk as far as its budget goes, written by whoever needs them first.
 """
 
 import logging
@@ -10,17 +11,20 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.image import ImageError, decode
 from training.data.coco import CocoDataset, DatasetError, DatasetImage
+from training.data.disk import DiskCache
 from training.data.geometry import fit_long_side, fitted_hw
 from training.data.sample import Labels, Sample
 
 logger = logging.getLogger(__name__)
 
+_NPY_HEADER = 128
 MAX_PIXELS = 200_000_000  # the user's own files may be larger than what serving takes from strangers
 
 
@@ -31,20 +35,29 @@ class SourceImages:
     or has another size than the annotations say.
     """
 
-    def __init__(self, dataset: CocoDataset, image_size: int, *, cache_bytes: int) -> None:
+    def __init__(
+        self, dataset: CocoDataset, image_size: int, *, cache_bytes: int, disk: DiskCache | None = None
+    ) -> None:
         self._images = dataset.images
         self._size = image_size
         self._labels = [_trained_on(image) for image in dataset.images]
-        decoded, held = plan_cache(
-            [_decoded_bytes(image, image_size) for image in dataset.images],
-            [image.path.stat().st_size for image in dataset.images],
-            cache_bytes,
-        )
+        self.outlined = any(outline is not None for labels in self._labels for outline in labels.outlines)
+        self._disk = disk
+        bytes_decoded = [_decoded_bytes(image, image_size) for image in dataset.images]
+        if disk is None:
+            encoded = [image.path.stat().st_size for image in dataset.images]
+            decoded, held = plan_cache(bytes_decoded, encoded, cache_bytes)
+        else:
+            decoded = held = sum(total <= cache_bytes for total in accumulate(bytes_decoded))
+        self._places = [] if disk is None else self._places_on(disk, bytes_decoded, decoded)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             self._encoded = list(threads.map(_read, dataset.images[decoded:held]))
             self._decoded = list(threads.map(self._read_and_fit, dataset.images[:decoded]))
-        counts = decoded, held - decoded, len(self) - held
-        logger.info("images: %d in memory decoded, %d in memory encoded, %d read from disk each time", *counts)
+        on_disk = len(self._places)
+        counts = decoded, held - decoded, on_disk, len(self) - held - on_disk
+        logger.info(
+            "images: %d in memory decoded, %d encoded, %d on disk decoded, %d read from disk each time", *counts
+        )
 
     def __len__(self) -> int:
         return len(self._images)
@@ -61,7 +74,18 @@ class SourceImages:
             return self._decoded[index]
         if (place := index - len(self._decoded)) < len(self._encoded):
             return fit_long_side(_decoded(self._images[index], self._encoded[place]), self._size)
+        if self._disk is not None and place < len(self._places):
+            return self._disk.load(self._places[place], lambda: self._read_and_fit(self._images[index]))
         return self._read_and_fit(self._images[index])
+
+    def _places_on(self, disk: DiskCache, sizes: Sequence[int], first: int) -> list[Path]:
+        """Return where the images from ``first`` on lie on disk, as many as the budget holds; make room for them."""
+        totals = [total for total in accumulate(size + _NPY_HEADER for size in sizes[first:]) if total <= disk.budget]
+        images = self._images[first : first + len(totals)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            places = list(threads.map(lambda image: disk.place(image.path, self._size), images))
+        disk.make_room(frozenset(places), totals[-1] if totals else 0)
+        return places
 
     def _read_and_fit(self, image: DatasetImage) -> NDArray[np.uint8]:
         return fit_long_side(read_pixels(image), self._size)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -184,3 +185,20 @@ def test_batches_can_come_in_pinned_memory(coco):
 def test_pixels_stay_together_in_memory(coco):
     batch = epoch_of(build(coco), 0)[0]
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_objects_with_outlines_are_pasted_into_other_images(write_coco):
+    path = write_coco(SIZES, OBJECTS)
+    table = json.loads(path.read_text())
+    for row in table["annotations"]:
+        x, y, w, h = row["bbox"]
+        row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    path.write_text(json.dumps(table))
+    recipes = [replace(STILL, mosaic=1, paste_in=share) for share in (0, 1)]
+    plain, pasted = (build(CocoDataset.open(path), recipe) for recipe in recipes)
+    assert sum(len(pasted[index][1]) for index in range(7)) > sum(len(plain[index][1]) for index in range(7))
+
+
+def test_paste_in_changes_nothing_in_a_set_without_outlines(coco):
+    first, second = (build(coco, Augmentation(paste_in=share)) for share in (0, 1))
+    assert_same(epoch_of(first, 0), epoch_of(second, 0))

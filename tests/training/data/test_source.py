@@ -52,7 +52,7 @@ def test_what_is_held_how_is_logged(write_coco, caplog):
     dataset = CocoDataset.open(write_coco(SIZES, OBJECTS))
     with caplog.at_level(logging.INFO):
         SourceImages(dataset, 64, cache_bytes=sum(image.path.stat().st_size for image in dataset.images))
-    assert "0 in memory decoded, 3 in memory encoded, 0 read from disk" in caplog.text
+    assert "0 in memory decoded, 3 encoded, 0 on disk decoded, 0 read from disk" in caplog.text
 
 
 def test_crowds_are_not_trained_on(write_coco):
