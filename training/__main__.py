@@ -17,7 +17,7 @@ from rich.table import Table
 from training.checkpoint import CheckpointError, ImportReport, import_official, load_network
 from training.checkpoint.download import OFFICIAL_FILES, OFFICIAL_URL, download
 from training.config import ConfigError, load_config
-from training.data import CocoDataset, DatasetError, read_parts
+from training.data import CocoDataset, DatasetError, open_part, read_parts
 from training.data.inspection import inspect, print_summary, write_page
 from training.evaluate import (
     EndpointError,
@@ -77,10 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, help="also write the findings there")
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("train", help="train on a COCO-format set; goes on if the run folder holds a run")
+    command = commands.add_parser("train", help="train on a COCO or YOLO set; goes on if the run folder holds a run")
     recipes = ", ".join(sorted(path.stem for path in _CONFIGS.glob("*.toml")))
     command.add_argument("--config", default="small", help=f"a TOML file, or one of {recipes} (default: small)")
-    command.add_argument("--data", type=Path, required=True, help="folder with train.json, val.json and images/")
+    command.add_argument("--data", type=Path, required=True, help="a set with parts train and val: see docs/data.md")
     command.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
     command.add_argument("--weights", type=Path, help="checkpoint to start from, whatever its classes")
     override = "one key of the recipe, e.g. optimizer.learning_rate=0.005; may be repeated"
@@ -92,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("checkpoint", type=Path, nargs="?")
     scored.add_argument("--url", help="base URL of a running service")
     command.add_argument("--model", default="vehicles", help="with --url: the model (default: vehicles)")
-    command.add_argument("--data", type=Path, required=True, help="a COCO json; its images lie in images/ beside it")
+    command.add_argument(
+        "--data", type=Path, required=True, help="a COCO json, or a set, of which the part val is taken"
+    )
     _add_shapes(command)
     command.add_argument("--json", type=Path, help="also write the figures there")
     command.set_defaults(run=_evaluate)
@@ -103,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--repository", type=Path, default=Path("model_repository"))
     _add_shapes(command)
     command.add_argument("--max-candidates", type=int, default=1000, help="K, 1 to 3840 (default: 1000)")
-    command.add_argument("--data", type=Path, help="a COCO json: its AP goes into the model card and the spec")
+    command.add_argument("--data", type=Path, help="a COCO json or a set: its AP goes into the model card and the spec")
     command.add_argument("--card", type=Path, help="TOML of what only you know: data, licences, credit, limits ...")
     command.set_defaults(run=_export)
 
@@ -164,14 +166,13 @@ def _train(arguments: argparse.Namespace) -> None:
     if not path.is_file():
         raise ConfigError(f"there is no recipe {path}")
     config = load_config(path, dict(map(_override, arguments.set)))
-    train_set = CocoDataset.open(arguments.data / "train.json")
-    val_set = CocoDataset.open(arguments.data / "val.json")
+    train_set, val_set = open_part(arguments.data, "train"), open_part(arguments.data, "val")
     best = train(config, train_set, val_set=val_set, folder=arguments.folder, weights=arguments.weights)
     _print_evaluation(best, f"best epoch of {arguments.folder}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    dataset = CocoDataset.open(arguments.data)
+    dataset = open_part(arguments.data, "val")
     if arguments.url:
         evaluation = score(dataset, detect_endpoint(arguments.url, arguments.model, dataset))
     else:
@@ -184,7 +185,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     facts = _card_facts(arguments.card) if arguments.card else CardFacts()
     if arguments.data:
-        evaluation = _score_checkpoint(arguments.checkpoint, CocoDataset.open(arguments.data), arguments.shapes)
+        evaluation = _score_checkpoint(arguments.checkpoint, open_part(arguments.data, "val"), arguments.shapes)
         facts = replace(facts, protocol=_PROTOCOL, average_precision=_figures(evaluation))
     report = export_checkpoint(
         arguments.checkpoint,

@@ -35,46 +35,50 @@ class Part:
 
 def open_part(data: Path, part: str = "train") -> CocoDataset:
     """Open one part of a set, or the COCO file that ``data`` is. Raises DatasetError."""
-    parts = read_parts(data)
+    parts = read_parts(data, wanted=part)
     if data.suffix == ".json":
         return next(iter(parts.values())).dataset()
     if part not in parts:
-        raise DatasetError(f"{data} has no part {part!r}, only {', '.join(parts)}")
+        raise DatasetError(f"{data} has no part {part!r}")
     return parts[part].dataset()
 
 
-def read_parts(data: Path) -> dict[str, Part]:
-    """Read every part of a set, by name; raises DatasetError where there is none or a file as a whole is unusable."""
+def read_parts(data: Path, wanted: str | None = None) -> dict[str, Part]:
+    """Read every part of a set, or the one wanted if it is there, by name.
+
+    Raises DatasetError where there is no set or a file as a whole is unusable.
+    """
     if data.suffix == ".json":
         return {data.stem: _coco(data)}
     if data.suffix in (".yaml", ".yml"):
-        return _listed(data)
+        return _listed(data, wanted)
     if not data.is_dir():
         raise DatasetError(f"{data} is neither a COCO file nor a data.yaml nor a folder")
     named = [file for part in PARTS if (file := data / f"{part}.json").is_file()]
     if files := named or sorted(data.glob("*.json")):
-        return {file.stem: _coco(file) for file in files}
+        return {file.stem: _coco(file) for file in files if wanted in (None, file.stem)}
     if files := sorted((*data.glob("data.y*ml"), *data.glob("*.yaml"))):
-        return _listed(files[0])
-    return _folders(data)
+        return _listed(files[0], wanted)
+    return _folders(data, wanted)
 
 
 def _coco(path: Path) -> Part:
     return Part(str(path), read_table(path), path.parent / "images")
 
 
-def _listed(path: Path) -> dict[str, Part]:
+def _listed(path: Path, wanted: str | None) -> dict[str, Part]:
     listing = Listing.read(path)
     parts = {}
     for name, places in listing.parts.items():
-        images = [image for place in places for image in _images(place)]
-        parts[name] = _yolo(f"{path} ({name})", images, listing.class_names)
-    if not parts:
+        if wanted in (None, name):
+            images = [image for place in places for image in _images(place)]
+            parts[name] = _yolo(f"{path} ({name})", images, listing.class_names)
+    if not listing.parts:
         raise DatasetError(f"{path} names no part: none of {', '.join(PARTS)}")
     return parts
 
 
-def _folders(data: Path) -> dict[str, Part]:
+def _folders(data: Path, wanted: str | None) -> dict[str, Part]:
     """Read ``images/`` and ``labels/``, each with a folder for each part or all of it one part."""
     if not (data / "images").is_dir() or not (data / "classes.txt").is_file():
         expected = "COCO files (train.json, ...), a data.yaml, or images/, labels/ and classes.txt"
@@ -83,7 +87,7 @@ def _folders(data: Path) -> dict[str, Part]:
     names = tuple(line.strip() for line in lines if line.strip())
     places = {part: data / "images" / part for part in PARTS if (data / "images" / part).is_dir()}
     places = places or {"train": data / "images"}
-    return {part: _yolo(str(place), _images(place), names) for part, place in places.items()}
+    return {part: _yolo(str(place), _images(place), names) for part, place in places.items() if wanted in (None, part)}
 
 
 def _yolo(origin: str, images: list[Path], class_names: tuple[str, ...]) -> Part:

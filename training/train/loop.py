@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from training.config import Config
 from training.data import Batch, CocoDataset, DatasetError, TrainDataset, train_loader
+from training.data.disk import DiskCache
+from training.data.multiscale import draw_side, rescaled
 from training.evaluate import Evaluation, detect, max_candidates, score, torch_infer
 from training.losses import Criterion
 from training.nets import DeployModel, Network
@@ -43,6 +45,7 @@ def train(
         image_size=config.image_size,
         seed=config.seed,
         cache_bytes=int(config.cache_gib * 2**30),
+        disk=DiskCache(Path(config.disk_cache), int(config.disk_cache_gib * 2**30)) if config.disk_cache else None,
     )
     loader = train_loader(
         dataset,
@@ -74,6 +77,11 @@ def train_one_epoch(run: Run, loader: DataLoader[Batch], criterion: Criterion) -
         for group, rate in zip(run.optimizer.param_groups, now.learning_rates, strict=True):
             group["lr"], group["momentum"] = rate, now.momentum
         images = batch.images.to(device, memory_format=torch.channels_last, non_blocking=True).float().div_(255)
+        if config.multi_scale:
+            side = draw_side(
+                config.seed, first + step, image_size=config.image_size, stride=max(network.strides[-1], 32)
+            )
+            images = rescaled(images, side)
         targets = batch.targets.to(device, non_blocking=True)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
             outputs = network(images)

@@ -25,7 +25,8 @@ from training.optim import Ema, Schedule, build_optimizer
 _log = logging.getLogger(__name__)
 
 _COLUMNS = ("epoch", "seconds", "box", "objectness", "classification", "ap", "ap50", "ap75")
-_MAY_CHANGE = ("workers", "cache_gib", "device")  # keys of the recipe that say where a run runs, not what it computes
+# Keys of the recipe that say where a run runs, not what it computes.
+_MAY_CHANGE = ("workers", "cache_gib", "disk_cache", "disk_cache_gib", "device")
 
 
 @dataclass(slots=True)
