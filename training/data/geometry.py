@@ -3,7 +3,6 @@
 Draws are separate from doing: ``AffineDraw.sample`` asks the generator, ``affine`` only computes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import Augmentation
+from training.data.outlines import outline_boxes, project
 from training.data.sample import FILL, Labels, Sample, Scene, Window
 
 MIN_SIDE = 2.0  # pixels: what is left of an object must be larger
 MAX_ASPECT = 20.0
 MIN_AREA_LEFT = 0.1  # of the object's box before the transform, at the new scale
 MIN_AREA_LEFT_OUTLINED = 0.01  # an outline's box shrinks for other reasons than being cut, so less is asked
-OUTLINE_POINTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _seen(matrix: NDArray[np.float64], source_hw: tuple[int, int], output_hw: tu
     """Return the part of the source that an affine output shows, and what its edges are interpolated with."""
     height, width = output_hw
     corners = np.array(((0, 0), (width, 0), (0, height), (width, height)), np.float64)
-    points = _project(np.asarray(np.linalg.inv(matrix), np.float64), corners)
+    points = project(np.asarray(np.linalg.inv(matrix), np.float64), corners)
     left, top = np.floor(points.min(axis=0)).astype(int).tolist()
     right, bottom = np.ceil(points.max(axis=0)).astype(int).tolist()
     # At least a pixel, even where the source lies outside the output altogether.
@@ -153,34 +152,12 @@ def _moved_boxes(
     A box is bounded by its four corners, which is loose once it turns or is cut; an outline by its own points.
     """
     height, width = output_hw
-    corners = _project(matrix, labels.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))  # (N, 4, 2)
+    corners = project(matrix, labels.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))  # (N, 4, 2)
     limit = np.array((width, height, width, height), np.float32)
     boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1).astype(np.float32).clip(0, limit)
     outlined = np.zeros(len(labels), np.bool_)
     outlined[: len(labels.outlines)] = [outline is not None for outline in labels.outlines]
     if outlined.any():
-        points = _project(matrix, _resampled([outline for outline in labels.outlines if outline is not None]))
-        inside = (np.minimum(points, limit[:2] - points).min(axis=2) >= 0)[..., None]  # (n, P, 1)
-        low, high = np.where(inside, points, np.inf).min(axis=1), np.where(inside, points, -np.inf).max(axis=1)
-        boxes[outlined] = np.where(inside.any(axis=1), np.concatenate((low, high), axis=1), 0)
+        outlines = [outline for outline in labels.outlines if outline is not None]
+        boxes[outlined] = outline_boxes(outlines, matrix, output_hw)
     return boxes, outlined
-
-
-def _project(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Apply a (3, 3) matrix to (..., 2) points."""
-    homogeneous = points @ matrix[:, :2].T + matrix[:, 2]  # (..., 3)
-    return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:], np.float64)
-
-
-def _resampled(outlines: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Close outlines and spread points along their edges, (n, P, 2).
-
-    So the part of an outline inside the output has its own points. Each edge gets as many, however long it is.
-    """
-    closed = np.concatenate([part for outline in outlines for part in (outline, outline[:1])]).astype(np.float64)
-    edges = np.array([len(outline) for outline in outlines])
-    at = np.linspace(0, edges, OUTLINE_POINTS, axis=1)  # (n, P)
-    first = np.minimum(at.astype(np.int64), edges[:, None] - 1)
-    share = (at - first)[..., None]
-    first += (np.cumsum(edges + 1) - edges - 1)[:, None]
-    return np.asarray(closed[first] * (1 - share) + closed[first + 1] * share, np.float64)
