@@ -1,159 +1,111 @@
-"""The command `yolov7-service`: `serve` starts the service, `detect` looks at a photo without it, `key` makes a key."""
+"""The command `yolov7-service`.
 
-import asyncio
-import json
-import logging
+Each command is imported only when it is called: `camera` runs where nothing of the server is installed.
+"""
+
 import signal
 import sys
-import time
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
 
-from PIL import Image
-from rich.console import Console
-from rich.table import Column, Table
-
-from service.access import new_key
-from service.api.answer import list_detections, to_json
-from service.app import VERSION, Service, serve
-from service.detector import Detected
-from service.detector.options import DetectOptions, parse_options, resolve_options
-from service.errors import ImageError, ServiceError, SettingsError
-from service.settings import Settings, add_flags, given_flags
-from service.vision.draw import draw
-from service.vision.image import decode, read_header
-from service.vision.spec import ModelSpec
-
-DETECT_OPTIONS = tuple(name for name in DetectOptions.model_fields if name != "version")
-DETECT_SETTINGS = ("model_repository", "precision", "streams", "openvino_cache_dir", "max_pixels")
-DETECT_TIMEOUT_S = 120.0
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+from service.errors import ServiceError
 
 
 def main() -> None:
     """Runs the command line; ends with one line on standard error when it fails."""
     arguments = _parser().parse_args()
     try:
-        if arguments.command == "key":
-            _print_key(arguments)
-        elif arguments.command == "serve":
-            serve(Settings.load(given_flags(arguments)))
-        else:
-            _detect(Settings.load(given_flags(arguments)), arguments)
-    except ImageError as exc:
-        sys.exit(f"yolov7-service: {arguments.photo}: {exc}")
+        arguments.run(arguments)
     except (ServiceError, OSError) as exc:
         sys.exit(f"yolov7-service: {exc}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
 
+class CommandParser(ArgumentParser):
+    """The parser of one command, which `fill` gives its flags once the command line has come to it."""
+
+    def __init__(self, *, fill: Callable[[ArgumentParser], None], **given: Any) -> None:
+        super().__init__(**given)
+        self._fill: Callable[[ArgumentParser], None] | None = fill
+
+    def parse_known_args(  # type: ignore[override] # of the overloads, the one that subparsers call
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None
+    ) -> tuple[Namespace, list[str]]:
+        """As ArgumentParser's."""
+        if self._fill is not None:
+            self._fill(self)
+            self._fill = None
+        return super().parse_known_args(args, namespace)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="yolov7-service", description="Object detection as a networked service.")
-    parser.add_argument("--version", action="version", version=VERSION)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serving = commands.add_parser("serve", help="start the service", description="Serves until SIGTERM or Ctrl-C.")
-    add_flags(serving)
-    detecting = commands.add_parser(
+    parser.add_argument("--version", action="version", version=version("yolov7-service"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
+    commands.add_parser(
+        "serve", fill=_fill_serve, help="start the service", description="Serves until SIGTERM or Ctrl-C."
+    )
+    commands.add_parser(
+        "camera",
+        fill=_fill_camera,
+        help="send a camera, a video or pictures through the service",
+        description="Sends a camera, a video or pictures through the service, shows and writes what it answers.",
+    )
+    commands.add_parser(
         "detect",
+        fill=_fill_detect,
         help="detect objects in one photo, without a server",
         description="Prints what it finds in one photo and writes the annotated picture.",
     )
-    detecting.add_argument("photo", type=Path)
-    detecting.add_argument("--out", type=Path, help="the annotated picture (default: <photo>.detected.jpg, here)")
-    detecting.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    for name in DETECT_OPTIONS:
-        _add_option(detecting, name)
-    add_flags(detecting, DETECT_SETTINGS)
-    keying = commands.add_parser(
+    commands.add_parser(
         "key",
+        fill=_fill_key,
         help="make an API key",
         description="Prints a new token, and below it the entry of the keys file (--keys-file) that makes it valid.",
     )
-    keying.add_argument("name", help="what logs call it: letters, digits, dots, dashes, underscores")
-    keying.add_argument("--rights", default="detect", help="detect, admin or both, comma-separated (default: detect)")
-    keying.add_argument("--rate", help="such as 20/second (default: that of the service)")
     return parser
 
 
-def _add_option(parser: ArgumentParser, name: str) -> None:
-    """A flag that collects what is given; whether it may be repeated is decided where requests are parsed, too."""
-    field = DetectOptions.model_fields[name]
-    flag, text = f"--{name.replace('_', '-')}", str(field.description)
-    if field.annotation is bool:
-        parser.add_argument(flag, action="append_const", const="true", default=[], help=text)
-    else:
-        default = f" (default: {field.default})" if field.default else ""
-        metavar = name.rsplit("_", 1)[-1].upper()
-        parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text + default)
+def _fill_serve(parser: ArgumentParser) -> None:
+    from service.app import serve  # noqa: PLC0415
+    from service.settings import Settings, add_flags, given_flags  # noqa: PLC0415
+
+    add_flags(parser)
+    parser.set_defaults(run=lambda arguments: serve(Settings.load(given_flags(arguments))))
+
+
+def _fill_camera(parser: ArgumentParser) -> None:
+    from service.camera import command  # noqa: PLC0415
+
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def _fill_detect(parser: ArgumentParser) -> None:
+    from service.app import photo  # noqa: PLC0415
+
+    photo.add_arguments(parser)
+    parser.set_defaults(run=photo.run)
+
+
+def _fill_key(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="what logs call it: letters, digits, dots, dashes, underscores")
+    parser.add_argument("--rights", default="detect", help="detect, admin or both, comma-separated (default: detect)")
+    parser.add_argument("--rate", help="such as 20/second (default: that of the service)")
+    parser.set_defaults(run=_print_key)
 
 
 def _print_key(arguments: Namespace) -> None:
+    from service.access import new_key  # noqa: PLC0415
+
     rights = [right.strip() for right in arguments.rights.split(",")]
     token, entry = new_key(arguments.name, rights, arguments.rate)
     print(f"{token}\n\n{entry}", end="")
     hint = "the first line is the token, which is kept nowhere else; the rest belongs into the keys file (--keys-file)"
     print(f"yolov7-service: {hint}", file=sys.stderr)
-
-
-def _detect(settings: Settings, arguments: Namespace) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    # What can be refused is refused before the seconds that compiling takes.
-    given = vars(arguments)
-    options = parse_options((name, text) for name in DETECT_OPTIONS for text in given[name])
-    out = arguments.out or Path(f"{arguments.photo.stem}.detected.jpg")
-    if out.suffix.lower() not in PICTURES:
-        raise SettingsError(f"--out {out}: no picture to write; a name may end in {', '.join(PICTURES)}")
-    data = arguments.photo.read_bytes()
-    read_header(data, max_pixels=settings.max_pixels)
-    spec, detected = asyncio.run(_detect_once(settings, data, options))
-    picture = draw(decode(data, max_pixels=settings.max_pixels), detected.detections, spec.class_names)
-    Image.fromarray(picture).save(out, quality=90)
-    if arguments.json:
-        print(_as_json(detected, spec))
-    else:
-        _print_table(detected, spec, out)
-
-
-async def _detect_once(settings: Settings, data: bytes, options: DetectOptions) -> tuple[ModelSpec, Detected]:
-    name = options.model or settings.default_model
-    service = Service(settings, [name])
-    try:
-        await service.start()
-        served = service.models.resolve()
-        chosen = resolve_options(options, served.spec)
-        deadline = time.monotonic() + DETECT_TIMEOUT_S
-        with service.detector.place(deadline) as place:
-            detected = await service.detector.detect(
-                data, served, options=chosen, deadline=deadline, place=place, caching="off"
-            )
-        return served.spec, detected
-    finally:
-        await service.aclose()
-
-
-def _as_json(detected: Detected, spec: ModelSpec) -> str:
-    height, width = detected.image_hw
-    document = {
-        "model": {"name": spec.name, "version": spec.version},
-        "image": {"width": width, "height": height},
-        "detections": list_detections(detected.detections, spec),
-        "timings_ms": {stage: round(seconds * 1000, 3) for stage, seconds in detected.stage_seconds.items()},
-    }
-    return json.dumps(json.loads(to_json(document)), indent=2)
-
-
-def _print_table(detected: Detected, spec: ModelSpec, out: Path) -> None:
-    height, width = detected.image_hw
-    sides = ("x1", "y1", "x2", "y2")
-    table = Table("label", *(Column(name, justify="right") for name in ("score", *sides)))
-    for row in list_detections(detected.detections, spec):
-        table.add_row(row["label"], f"{row['score']:.3f}", *(f"{row['box'][side]:.1f}" for side in sides))
-    times = "  ".join(f"{stage} {seconds * 1000:.1f} ms" for stage, seconds in detected.stage_seconds.items())
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{len(detected.detections)} detections in {width} x {height} pixels, by {spec.name}/{spec.version}")
-    console.print(table)
-    console.print(f"{times}\nannotated picture: {out}")
 
 
 if __name__ == "__main__":
