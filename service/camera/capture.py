@@ -120,7 +120,7 @@ class Capture:
     def _files(self) -> Iterator[Shot]:
         folder = Folder(self._source)
         self.total = folder.total
-        self._tell(Notice("source", "open", f"{folder.total} pictures"))
+        self._tell(Notice("source", "open", f"{folder.total} picture{'s' * (folder.total > 1)}"))
         rate = Fraction(self._options.fps).limit_denominator(1000) if self._options.fps else PICTURES_PER_S
         for index, (name, data) in enumerate(folder):
             self.seen += 1

@@ -12,7 +12,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
 
 from service.camera.drawing import draw_answer
 from service.camera.events import Answered, Event, Failed
@@ -20,6 +19,7 @@ from service.camera.shot import Pixels, Shot
 from service.vision.image import ImageError
 from service.vision.letterbox import Letterbox
 
+FRAGMENTED = {"movflags": "hybrid_fragmented+frag_keyframe", "flush_packets": "1"}
 TIME_BASE = Fraction(1, 90_000)
 DEFAULT_RATE = Fraction(25)
 # What is lost of a video whose writer is killed: the frames since the last key frame.
@@ -30,10 +30,10 @@ class Mp4:
     """The first frame decides on the size; later ones of another are fitted in. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._container = av.open(str(path), "w", format="mp4", options={"movflags": "hybrid_fragmented"})
-        except FFmpegError as exc:
-            raise OSError(f"{path}: {exc.strerror}") from exc
+        self._path = path
+        # Opened here, so that a path that cannot be written is found before the first frame.
+        self._file = path.open("wb", buffering=0)
+        self._container = av.open(self._file, "w", format="mp4", options=FRAGMENTED)
         self._stream: Any = None
         self._size_hw = (0, 0)
         self._first_s = 0.0
@@ -52,13 +52,12 @@ class Mp4:
 
     def close(self) -> None:
         """Encodes what the encoder still holds. Without a single frame the file has none, and is taken away."""
-        if self._stream is None:
-            path = Path(self._container.name)
+        with self._file:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
             self._container.close()
-            path.unlink(missing_ok=True)
-            return
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        if self._stream is None:
+            self._path.unlink(missing_ok=True)
 
     def _encode(self, picture: Pixels, shot: Shot) -> None:
         if self._stream is None:
@@ -75,7 +74,8 @@ class Mp4:
     def _begin(self, picture: Pixels, shot: Shot) -> None:
         rate = shot.rate or DEFAULT_RATE
         height, width = (max(2, side // 2 * 2) for side in picture.shape[:2])
-        options = {"preset": "veryfast", "crf": "23"}
+        # Frames that refer to later ones would put the start of a fragmented video behind zero.
+        options = {"preset": "veryfast", "crf": "23", "bf": "0"}
         stream: Any = self._container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE

@@ -18,8 +18,9 @@ class Limit:
         # Times are rounded to the clock of the file: a hair early is in time.
         if time_s < due_s - 0.001:
             return False
-        # What was late does not make the next one early, beyond what keeps the average.
-        self._due_s = max(due_s, time_s - self._period_s) + self._period_s
+        # A frame that is a little late does not delay those after it; a gap is not made up for.
+        next_s = due_s + self._period_s
+        self._due_s = next_s if next_s > time_s else time_s + self._period_s
         return True
 
 

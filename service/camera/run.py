@@ -93,7 +93,8 @@ class Run:
             finally:
                 await asyncio.to_thread(capture.close)
                 await asyncio.to_thread(self._outputs.close)
-                self._console.print(summary(self._tally, capture, time.monotonic()))
+                if self._tally.frames:
+                    self._console.print(summary(self._tally, capture, time.monotonic()))
 
     async def _watch(self, capture: Capture, sender: Sender) -> Ending:
         working = asyncio.create_task(sender.run())

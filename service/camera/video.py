@@ -14,6 +14,8 @@ from av.error import FFmpegError, InvalidDataError
 
 from service.camera.source import Source, SourceError
 
+# Frames are not held back, and not watched for longer than a second to find out how many there are in one.
+LIVE = {"fflags": "nobuffer", "analyzeduration": "1000000"}
 # Waiting cures none of these: the first attempt at a camera that fails so is the last.
 LASTING = (
     av.error.FileNotFoundError,
@@ -107,7 +109,7 @@ def _open(source: Source, options: VideoOptions) -> Any:
         if source.location.startswith("rtsp"):
             given = {"rtsp_transport": options.rtsp_transport} | given
         if source.live:
-            given = {"fflags": "nobuffer"} | given
+            given = LIVE | given
         return av.open(source.location, format=options.format, options=given, timeout=timeout)
     return av.open(os.path.realpath(source.location), format=options.format, options=given)
 
