@@ -30,6 +30,7 @@ from service.api.deepstack import (
 from service.api.detect import PATH, DetectRoute
 from service.api.exchange import Exchange, ExchangeMiddleware
 from service.api.intake import TIMEOUT_HEADER
+from service.api.playground import add_pages
 from service.api.problems import MEDIA_TYPE, TABLE, Problem, describe
 from service.api.status import StatusRoutes
 from service.api.stream import STREAM_PATH, SUBPROTOCOL, StreamMiddleware, StreamRoute
@@ -81,7 +82,8 @@ class DetectMiddleware:
 
 def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Callable[[], bool]) -> FastAPI:
     """The ASGI application."""
-    api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION)
+    # Its own pages for the documentation load their scripts from other hosts.
+    api = FastAPI(title="yolov7-service", version=version, description=DESCRIPTION, docs_url=None, redoc_url=None)
     # The last one added is the outermost.
     api.add_middleware(StreamMiddleware, route=routes.stream)
     api.add_middleware(DetectMiddleware, route=routes.detect)
@@ -100,6 +102,7 @@ def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Calla
     _add_deepstack(api, routes.deepstack)
     _add_models(api, routes)
     _add_operation(api, routes)
+    add_pages(api)
     return api
 
 
