@@ -16,7 +16,8 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 # A file that somebody serves over HTTP ends; anything else there is a camera.
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv"})
 
-_URL = re.compile(r"([a-zA-Z][\w+.-]*://)([^\s'\"]*)")
+# What follows it in a sentence does not belong to it.
+_URL = re.compile(r"([a-zA-Z][\w+.-]*://)([^\s'\"]*[^\s'\":;,])")
 
 
 class SourceError(Exception):

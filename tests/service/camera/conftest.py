@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from service.__main__ import main
 
 WAIT_S = 60
+TYPELIB = "*/girepository-1.0/GstRtspServer-1.0.typelib"
 RED = np.array([255, 0, 0], np.uint8)
 
 
@@ -153,6 +154,10 @@ class Watching:
         lines = [json.loads(line) for line in whole if line.endswith("\n")]
         return [line for line in lines if fields.items() <= line.items()]
 
+    def wait_started(self) -> None:
+        """Until its outputs are open."""
+        wait(self.jsonl.exists)
+
     def wait_for(self, count: int = 1, **fields: object) -> list[dict[str, Any]]:
         """Until there are so many lines with these values."""
 
@@ -180,7 +185,7 @@ def start(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield start
     for watching in started:
         watching.process.kill()
-        watching.process.wait()
+        watching.process.communicate()
 
 
 @pytest.fixture(scope="session")
@@ -271,7 +276,7 @@ def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
     servers: list[RtspServer] = []
 
     def start(codec: str, *credentials: str) -> RtspServer:
-        if not os.access("/usr/bin/python3", os.X_OK) or not list(Path("/usr/lib").rglob("GstRtspServer-1.0.typelib")):
+        if not os.access("/usr/bin/python3", os.X_OK) or not list(Path("/usr/lib").glob(TYPELIB)):
             pytest.skip("needs gir1.2-gst-rtsp-server-1.0 (apt)")
         servers.append(RtspServer(codec, credentials))
         return servers[-1]

@@ -1,4 +1,6 @@
-"""A real RTSP server with a live red picture, for /usr/bin/python3 with Debian's GStreamer. Prints its port, and serves.
+"""A real RTSP server with a live red picture, for /usr/bin/python3 with Debian's GStreamer.
+
+Prints its port once it listens, and serves until it is killed.
 
     rtsp_server.py PORT h264|jpeg [USER PASSWORD]
 
@@ -45,7 +47,8 @@ def main(port, codec, *credentials):
     server.get_mount_points().add_factory("/live", factory)
     if not server.attach(None):
         sys.exit(f"cannot listen on port {port}")
-    print(server.get_bound_port(), flush=True)
+    sys.stdout.write(f"{server.get_bound_port()}\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 
