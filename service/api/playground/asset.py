@@ -59,8 +59,8 @@ class Asset:
 def _takes_gzip(accept_encoding: str) -> bool:
     for item in accept_encoding.lower().split(","):
         coding, _, quality = item.replace(" ", "").partition(";q=")
-        if (coding in ("gzip", "*") and quality.strip("0.") != "") or (coding == "gzip" and not quality):
-            return True
+        if coding in ("gzip", "*"):
+            return not quality or quality.strip("0.") != ""
     return False
 
 
