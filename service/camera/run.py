@@ -84,7 +84,11 @@ class Run:
             self._loop = asyncio.get_running_loop()
             handover = Handover(newest=self._sending.delivery == "latest")
             capture = Capture(
-                self._source, handover, self._report, options=self._capturing, backoff=Backoff(longest_s=30.0)
+                self._source,
+                handover,
+                self._report,
+                options=self._capturing,
+                backoff=Backoff(longest_s=LONGEST_PAUSE_S),
             )
             backoff = Backoff(longest_s=LONGEST_PAUSE_S)
             sender = Sender(client, handover, self._emit, sending=self._sending, backoff=backoff)
