@@ -40,7 +40,7 @@ def complete_iou(pred_cxcywh: Tensor, target_cxcywh: Tensor) -> Tensor:
     """Complete IoU (Zheng et al., AAAI 2020) of paired centre boxes, (..., 4) and (..., 4); at most 1, maybe negative.
 
     The trade-off weight alpha carries no gradient, as in that paper. The small constant sits where the reference has
-    it: on heights, union and diagonal.
+    it: on heights (a second time where they divide), union and diagonal.
     """
     pred, target = cxcywh_to_xyxy(pred_cxcywh), cxcywh_to_xyxy(target_cxcywh)
     low, high = torch.minimum(pred, target), torch.maximum(pred, target)
@@ -50,7 +50,8 @@ def complete_iou(pred_cxcywh: Tensor, target_cxcywh: Tensor) -> Tensor:
     iou = intersection / (pred_w * pred_h + target_w * target_h - intersection + _EPS)
     diagonal = (high[..., 2:] - low[..., :2]).square().sum(dim=-1) + _EPS
     distance = (target_cxcywh[..., :2] - pred_cxcywh[..., :2]).square().sum(dim=-1)
-    aspect = (4 / math.pi**2) * (torch.atan(target_w / target_h) - torch.atan(pred_w / pred_h)).square()
+    tilt = torch.atan(target_w / (target_h + _EPS)) - torch.atan(pred_w / (pred_h + _EPS))
+    aspect = (4 / math.pi**2) * tilt.square()
     with torch.no_grad():
         alpha = aspect / (aspect - iou + (1 + _EPS))
     return iou - (distance / diagonal + alpha * aspect)

@@ -57,7 +57,11 @@ class Loss:
     anchor_threshold: float = 4.0
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
-    auxiliary: float = 0.25
+    auxiliary: float = 0.25  # weight of the auxiliary head's terms, where the network has one
+    # What auxiliary heads learn (table 6): coarse candidates that the lead chooses from, the lead's own fine ones, or
+    # what the auxiliary predictions choose themselves.
+    auxiliary_assigner: Literal["coarse-to-fine", "lead-guided", "independent"] = "coarse-to-fine"
+    auxiliary_bounded: bool = True  # its decoder reaches half a cell, less far than coarse candidates (table 7)
 
 
 @dataclass(frozen=True, slots=True)

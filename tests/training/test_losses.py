@@ -122,7 +122,82 @@ def test_the_last_owner_of_a_cell_counts() -> None:
     generator = torch.Generator().manual_seed(1)
     position = torch.randint(0, 3, (4, 200), generator=generator)  # 81 cells for 200 owners
     value = torch.rand(200, generator=generator)
+    positive = torch.rand(200, generator=generator) < 0.5
     expected = torch.zeros(3, 3, 3, 3)
-    for at, number in zip(position.T.tolist(), value, strict=True):
+    for at, number in zip(position.T[positive].tolist(), value[positive], strict=True):
         expected[tuple(at)] = number
-    assert torch.equal(_last_owner(value, position, shape=expected.shape), expected)
+    assert torch.equal(_last_owner(value, position, positive, shape=expected.shape), expected)
+
+
+def test_terms_of_two_processes_add_up_to_those_of_the_whole_batch(scene: Callable[[str], Any]) -> None:
+    golden = scene("w6_aux")
+    whole, half = golden.loss(), golden.meta["B"] // 2
+    second = golden.targets[:, 0] >= half
+    shares = [golden.targets[~second], golden.targets[second] - torch.tensor([half, 0, 0, 0, 0, 0])]
+    parts = [[output[:half] for output in golden.outputs], [output[half:] for output in golden.outputs]]
+    counts: list[Tensor] = []
+
+    def shared(reduce_sum: Callable[[Tensor], Tensor]) -> list[dict[str, Tensor]]:
+        golden.criterion.reduce_sum = reduce_sum
+        both = zip(parts, shares, strict=True)
+        return [golden.criterion(outputs, targets, (golden.side, golden.side)) for outputs, targets in both]
+
+    shared(lambda count: counts.append(count) or count)
+    first, other = shared(lambda _: counts[0] + counts[1])
+    torch.testing.assert_close({name: first[name] + other[name] for name in TERMS}, whole)
+
+
+@pytest.mark.parametrize("assigner", ["ota", "plain"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_no_shape_depends_on_a_value_that_lies_on_the_device(assigner: Any, heads: int) -> None:
+    outputs = [output.detach().to("meta").requires_grad_() for output in logits(heads=heads)]
+    targets = torch.tensor([[0, 1, 0.4, 0.6, 0.3, 0.4], [1, 0, 0.5, 0.5, 0.2, 0.2], [1, 2, 0.5, 0.5, 0.2, 0.3]])
+    terms = criterion(Loss(assigner=assigner))(outputs, targets, (64, 64))  # meta tensors have no values to look at
+    sum(terms.values()).backward()
+    assert all(output.grad.shape == output.shape for output in outputs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("heads", [1, 2])
+def test_loss_and_backward_never_wait_for_the_gpu(heads: int) -> None:
+    device = torch.device("cuda")
+    outputs = [output.detach().to(device).requires_grad_() for output in logits(heads=heads)]
+    targets = torch.tensor([[0, 1, 0.4, 0.6, 0.3, 0.4], [1, 2, 0.5, 0.5, 0.2, 0.3]])
+    expected = criterion()([output.detach().cpu() for output in outputs], targets, (64, 64))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        terms = criterion()(outputs, targets, (64, 64))
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close({name: term.cpu() for name, term in terms.items()}, expected)
+
+
+def test_an_auxiliary_head_is_trained_as_the_recipe_says() -> None:
+    outputs = logits(heads=2, images=4)
+    generator = torch.Generator().manual_seed(3)
+    extent = torch.rand(30, 4, generator=generator) * 0.6 + 0.2
+    targets = torch.cat((torch.arange(30)[:, None] % 4, torch.arange(30)[:, None] % 3, extent), dim=1)
+    seen: dict[str, Tensor] = {}
+    for name in ("coarse-to-fine", "lead-guided", "independent"):
+        judge = criterion(Loss(auxiliary_assigner=name))
+        judge.reduce_sum = lambda count, name=name: seen.setdefault(name, count)
+        judge(outputs, targets, (64, 64))
+    lead, guided, coarse, own = (
+        seen["lead-guided"][1:3],
+        *(seen[n][3:] for n in ("lead-guided", "coarse-to-fine", "independent")),
+    )
+    assert torch.equal(lead, guided)  # the lead's positives are the auxiliary head's too
+    assert coarse.sum() > lead.sum()
+    assert not torch.equal(own, lead)
+
+
+@pytest.mark.parametrize(("assigner", "reaches_further"), [("coarse-to-fine", True), ("lead-guided", False)])
+def test_an_unbounded_decoder_reaches_as_far_as_its_candidates(assigner: Any, reaches_further: bool) -> None:
+    outputs, targets = logits(heads=2), torch.tensor([[0, 1, 0.4, 0.6, 0.3, 0.4], [1, 2, 0.5, 0.5, 0.2, 0.3]])
+    bounded, unbounded = (
+        criterion(Loss(auxiliary_assigner=assigner, auxiliary_bounded=bound))(outputs, targets, (64, 64))
+        for bound in (True, False)
+    )
+    assert (bounded["box"] != unbounded["box"]) == reaches_further
+    assert bounded["classification"] == unbounded["classification"]

@@ -111,6 +111,19 @@ def test_decoding_keeps_the_centre_within_half_a_cell_around() -> None:
     torch.testing.assert_close(boxes[:, 3], 4 * PYRAMID.anchors[cells.level, cells.position[1], 1])
 
 
+def test_a_coarse_decoder_reaches_a_whole_cell_around() -> None:
+    cells = find_candidates(random_targets(20), PYRAMID, threshold=4.0, reach=COARSE_REACH)
+    extreme = torch.tensor([-99.0, 99.0, 0.0, 0.0, 0.0]).repeat(len(cells.level), 1)
+    boxes = cells.boxes(extreme, PYRAMID, reach=COARSE_REACH)
+    torch.testing.assert_close(boxes[:, :2], torch.tensor([-1.0, 2.0]).expand(len(boxes), 2))
+
+
+def test_the_image_with_most_candidates_is_counted() -> None:
+    cells = find_candidates(random_targets(40), PYRAMID, threshold=4.0, reach=FINE_REACH)
+    assert cells.most == max((cells.image == image).sum() for image in range(3))
+    assert find_candidates(torch.zeros(0, 6), PYRAMID, threshold=4.0, reach=FINE_REACH).most == 0
+
+
 def test_rows_come_from_the_cells_named() -> None:
     cells = find_candidates(random_targets(20), PYRAMID, threshold=4.0, reach=FINE_REACH)
     grids = [(3, 2, 16, 20), (3, 2, 8, 10)]

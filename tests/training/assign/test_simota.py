@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, one_hot
 
 from training.assign import FINE_REACH, Cells, Pyramid, find_candidates
-from training.assign.simota import _classification_cost, simota
+from training.assign.simota import _classification_cost, _first_cheapest, simota
 from training.boxes import box_iou, cxcywh_to_xyxy
 
 SIDE, CLASSES = 192, 6
@@ -56,10 +56,11 @@ def slow(image: int, scene: Matching, limit: int) -> set[tuple[int, int]]:
 
 
 def chosen(scene: Matching, limit: int = 10) -> tuple[Cells, set[tuple[int, ...]]]:
+    """The marked candidates, and what of them is positive: {(level, image, anchor, row, column, target)}."""
     candidates, rows, boxes, targets = scene
-    positives = simota(candidates, rows, boxes=boxes, targets=targets, limit=limit)
-    table = torch.stack((positives.level, *positives.position, positives.target)).T
-    return positives, {tuple(row) for row in table.tolist()}
+    cells = simota(candidates, rows, boxes=boxes, targets=targets, limit=limit)
+    table = torch.stack((cells.level, *cells.position, cells.target)).T
+    return cells, {tuple(row) for row in table[cells.positive].tolist()}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -68,24 +69,31 @@ def test_the_table_matches_as_single_targets_do(count: int, limit: int, seed: in
     scene = matching(count, seed)
     candidates = scene[0]
     expected = set[tuple[int, int]]().union(*(slow(image, scene, limit) for image in (0, 2)))
-    positives, found = chosen(scene, limit)
+    cells, found = chosen(scene, limit)
     place = torch.stack((candidates.level, *candidates.position)).T.tolist()
-    assert len(positives.level) == len(expected)
+    assert cells.positive.sum() == len(expected)
     assert found == {(*place[candidate], target) for candidate, target in expected}
 
 
-def test_every_positive_is_a_candidate_of_its_targets_image() -> None:
+def test_candidates_stay_where_they_were_and_serve_targets_of_their_image() -> None:
     scene = matching(80, 1)
-    positives, found = chosen(scene)
-    candidates = torch.stack((scene[0].level, *scene[0].position)).T.tolist()
-    assert {row[:-1] for row in found} <= {tuple(row) for row in candidates}
-    assert torch.equal(scene[3][positives.target, 0].long(), positives.image)
+    cells, _ = chosen(scene)
+    assert torch.equal(cells.position, scene[0].position)
+    assert torch.equal(scene[3][cells.target, 0].long(), cells.image)
 
 
-def test_per_level_counts_agree_with_the_levels() -> None:
-    positives, _ = chosen(matching(80, 2))
-    assert positives.per_level == tuple((positives.level == level).sum().item() for level in range(3))
-    assert torch.equal(positives.level, positives.level.sort().values)
+def test_counts_are_those_of_the_positives() -> None:
+    cells, _ = chosen(matching(80, 2))
+    assert cells.count().tolist() == [cells.positive[cells.level == level].sum() for level in range(3)]
+    assert 0 < cells.count().sum() < sum(cells.per_level)
+
+
+def test_where_equal_costs_leave_more_than_wanted_the_first_are_taken() -> None:
+    cost = torch.tensor([[2.0, 1, 2, 2, 3], [1, 1, 1, 1, torch.inf], [4, 3, 2, 1, 0]])
+    valid, k = cost.isfinite(), torch.tensor([2, 3, 2])
+    taken, tied = _first_cheapest(cost, valid, k=k, limit=4)
+    assert taken.int().tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
+    assert tied.tolist() == [True, True, False]
 
 
 def test_a_lone_target_always_finds_a_prediction() -> None:
@@ -103,5 +111,5 @@ def test_saturated_predictions_have_finite_costs() -> None:
 
 
 def test_a_batch_without_targets_has_no_positives() -> None:
-    positives, found = chosen(matching(0, 0))
-    assert (found, positives.per_level) == (set(), (0, 0, 0))
+    cells, found = chosen(matching(0, 0))
+    assert (found, cells.per_level) == (set(), (0, 0, 0))
