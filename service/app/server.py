@@ -20,10 +20,11 @@ import uvicorn
 
 from service.app.certificate import Certificate
 from service.app.grpc import build_grpc
+from service.app.http import build_application
 from service.app.logs import configure_logging
 from service.app.memory import keep_freed_memory, settle
 from service.app.protocol import BoundedProtocol
-from service.app.service import VERSION, Service, build_application
+from service.app.service import VERSION, Service
 from service.app.websocket import BoundedWebSocket
 from service.app.workers import supervise
 from service.settings import Settings

@@ -8,42 +8,23 @@ then what was accepted finishes, then everything closes in reverse.
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import cv2
-import numpy as np
-from fastapi import FastAPI
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from service.access import Keys, Rate, Rates, SharedRates
-from service.api import (
-    AdminRoutes,
-    DeepStackRoutes,
-    DetectRoute,
-    Door,
-    Intake,
-    Limits,
-    Routes,
-    StatusRoutes,
-    build_api,
-)
-from service.api.exchange import TraceMiddleware
-from service.api.stream import StreamRoute
-from service.api.stream_origin import Origins
-from service.api.ticket import TicketRoute
+from service.app.engines import Lease, build_engine, traced
 from service.app.lease import FileLease
 from service.app.shared_folder import mark_served
 from service.batching import Adaptive, Batcher
-from service.batching.batcher import Infer
 from service.cache import CacheKeys, CandidateCache, MemoryTier, RedisLease, RedisTier, connect
 from service.detector import Detector, ImageLimits
 from service.detector.source import DetectorBatcher
@@ -56,13 +37,8 @@ from service.metrics import SHARED, Metrics
 from service.models import Models
 from service.settings import Settings
 from service.tracing import Tracer
-from service.vision.detections import Candidates
-
-logger = logging.getLogger(__name__)
 
 VERSION = version("yolov7-service")
-
-Lease = Callable[[str, float], Awaitable[bool]]
 
 
 class Service:
@@ -85,9 +61,9 @@ class Service:
         self.redis = connect(redis_url) if redis_url else None
         shared = os.environ.get(SHARED) if settings.workers > 1 else None
         self.folder = Path(shared) if shared else None
-        self.engine = engine or _build_engine(settings, self.metrics, self._lease())
+        self.engine = engine or build_engine(settings, self.metrics, self._lease())
         self.batcher: DetectorBatcher = Batcher(
-            self.engine.infer if self.tracer is None else _traced(self.engine, self.tracer),
+            self.engine.infer if self.tracer is None else traced(self.engine, self.tracer),
             Adaptive(most_running=self.engine.parallelism, largest=self._largest),
             capacity=settings.queue_capacity,
             metrics=self.metrics,
@@ -191,74 +167,6 @@ class Service:
         return None if absent else CandidateCache(memory, shared, metrics=self.metrics)
 
 
-def build_application(service: Service) -> FastAPI:
-    """The ASGI application; it starts and closes nothing."""
-    settings = service.settings
-    limits = Limits(
-        max_body_bytes=settings.max_body_bytes,
-        body_timeout_s=settings.body_timeout_s,
-        timeout_s=settings.request_timeout_ms / 1000,
-        max_timeout_s=settings.max_request_timeout_ms / 1000,
-    )
-    door = Door(service.keys, service.rates, metrics=service.metrics)
-    intake = Intake(service.detector, limits=limits, threads=service.threads)
-    routes = Routes(
-        detect=DetectRoute(service.detector, service.models, door, intake=intake, metrics=service.metrics),
-        deepstack=DeepStackRoutes(service.detector, service.models, door, intake=intake, metrics=service.metrics),
-        stream=StreamRoute(
-            service.streams,
-            door,
-            origins=Origins(settings.allowed_origins.split(",")),
-            metrics=service.metrics,
-            draining=lambda: service.draining,
-        ),
-        ticket=TicketRoute(door),
-        status=StatusRoutes(service.models, service.metrics, service.reasons),
-        admin=AdminRoutes(service.models, door),
-    )
-    api = build_api(routes, service.metrics, version=VERSION, draining=lambda: service.draining)
-    if service.tracer is not None:
-        api.add_middleware(TraceMiddleware, tracer=service.tracer)
-    return api
-
-
-def _build_engine(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
-    """Only the engine chosen is imported, so that a gateway needs no other's libraries."""
-    try:
-        return _triton(settings, metrics, lease) if settings.engine == "triton" else _embedded(settings)
-    except ModuleNotFoundError as exc:
-        extra = "triton" if settings.engine == "triton" else "service"
-        raise StartError(f"engine {settings.engine} needs {exc.name}: pip install 'yolov7-service[{extra}]'") from exc
-
-
-def _triton(settings: Settings, metrics: Metrics, lease: Lease) -> Engine:
-    from service.engine.triton import TritonEngine, TritonOptions  # noqa: PLC0415 - see _build_engine
-
-    return TritonEngine(
-        TritonOptions(
-            urls=tuple(url.strip() for url in settings.triton_urls.split(",")),
-            parallelism=settings.triton_batches,
-            shared_memory=settings.triton_shared_memory,
-            default_precision=settings.triton_precision,
-        ),
-        metrics=metrics,
-        lease=lease,
-    )
-
-
-def _embedded(settings: Settings) -> Engine:
-    from service.engine.embedded import EmbeddedEngine, EmbeddedOptions  # noqa: PLC0415 - see _build_engine
-
-    return EmbeddedEngine(
-        EmbeddedOptions(
-            precision=settings.precision,
-            streams=settings.streams,
-            max_batch_size=settings.max_batch_size,
-            cache_dir=_writable(settings.openvino_cache_dir.expanduser()),
-        )
-    )
-
-
 def _build_tracer(settings: Settings) -> Tracer | None:
     if settings.trace_endpoint is None:
         return None
@@ -271,16 +179,6 @@ def _build_tracer(settings: Settings) -> Tracer | None:
     except ValueError:
         # Not repeated: a message of urllib's may hold a part of the URL, and that a password.
         raise StartError("trace_endpoint: it must be a URL such as http://collector:4318") from None
-
-
-def _traced(engine: Engine, tracer: Tracer) -> Infer[Target, NDArray[np.uint8], Candidates]:
-    """The engine's inference, told to the traces of the requests that each batch is for."""
-
-    async def infer(target: Target, images: Sequence[NDArray[np.uint8]], /, *, deadline: float) -> Sequence[Candidates]:
-        with tracer.batch(images, {"model.name": target.model.name, "model.version": target.model.version}):
-            return await engine.infer(target, images, deadline=deadline)
-
-    return infer
 
 
 def _thread_count(settings: Settings) -> int:
@@ -305,15 +203,6 @@ def _cache_keys(settings: Settings) -> CacheKeys:
     # Without a secret the cache is this process's own, and so is the key of its hashes.
     secret = settings.cache_secret
     return CacheKeys(secret.get_secret_value().encode() if secret else secrets.token_bytes(32))
-
-
-def _writable(folder: Path) -> Path | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        logger.warning("compiled models are not kept for the next start: %s", exc)
-        return None
-    return folder
 
 
 async def _always(name: str, seconds: float) -> bool:
