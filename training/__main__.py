@@ -31,6 +31,7 @@ from training.evaluate import (
 from training.export import ExportError, export_checkpoint
 from training.export.card import CardFacts
 from training.nets import VARIANTS, DeployModel
+from training.nets.ablations import ABLATIONS
 from training.nets.describe import describe_variant
 from training.train import NonFiniteLoss, train
 
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("describe", help="parameters and GFLOPs of the variants, beside the paper's")
-    command.add_argument("variant", nargs="?", choices=VARIANTS)
+    known = [*VARIANTS, *ABLATIONS]
+    command.add_argument("variant", nargs="?", choices=known, metavar="VARIANT", help=f"one of {', '.join(known)}")
     command.set_defaults(run=_describe)
 
     command = commands.add_parser("check", help="list what is wrong with a data set, with pictures")
@@ -131,15 +133,15 @@ def _describe(arguments: argparse.Namespace) -> None:
     )
     table = Table("variant", "side", "parameters", "paper", "GFLOPs", "paper", "training parameters", title=title)
     for name in [arguments.variant] if arguments.variant else VARIANTS:
-        size = describe_variant(VARIANTS[name])
+        size = describe_variant((VARIANTS | ABLATIONS)[name])
         paper, counted = size.variant.paper, size.as_in_paper
         table.add_row(
             name if paper.form == "deploy" else f"{name} ({paper.form})",
             str(size.variant.image_size),
             f"{counted.parameters:,}",
-            f"{paper.params_m} M",
+            f"{paper.params_m} M" if paper.params_m else "",
             f"{counted.gflops_with_bias:.3f}",
-            f"{paper.gflops}",
+            f"{paper.gflops}" if paper.gflops else "",
             f"{size.training.parameters:,}",
         )
         if paper.form != "deploy":

@@ -18,7 +18,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from training.nets import VARIANTS, Network, build_network
+from training.nets import VARIANTS, Network, build_network, find_variant
 from training.nets.variants import Form
 
 FORMAT = "yolov7-service checkpoint"
@@ -33,7 +33,7 @@ class CheckpointError(Exception):
 class Checkpoint:
     """What one file holds. ``state`` and ``ema`` are ``Network.state_dict()``: our own keys, not the official ones."""
 
-    variant: str  # a key of nets.VARIANTS
+    variant: str  # a name that nets.find_variant knows
     form: Form
     class_names: tuple[str, ...]
     state: dict[str, Tensor]
@@ -77,9 +77,9 @@ class Checkpoint:
 def load_network(path: Path) -> tuple[Network, Checkpoint]:
     """Build the network of a checkpoint with its averaged weights, if it has them. Raises CheckpointError."""
     checkpoint = Checkpoint.load(path)
-    if checkpoint.variant not in VARIANTS:
+    variant, num_classes = find_variant(checkpoint.variant), len(checkpoint.class_names)
+    if variant is None:
         raise CheckpointError(f"{path}: unknown variant {checkpoint.variant!r}; known: {', '.join(VARIANTS)}")
-    variant, num_classes = VARIANTS[checkpoint.variant], len(checkpoint.class_names)
     with torch.device("meta"):  # fresh weights would be drawn only to be overwritten
         network = build_network(variant, num_classes=num_classes, form=checkpoint.form)
     try:

@@ -1,5 +1,6 @@
 """The networks: tables of rows, the interpreter that builds them, heads, folding, and the served graph."""
 
+from training.nets.ablations import find_variant
 from training.nets.deploy import DeployModel, fuse, to_deploy
 from training.nets.graph import Network, build_network
 from training.nets.head import Implicit, decode
@@ -13,6 +14,7 @@ __all__ = [
     "Variant",
     "build_network",
     "decode",
+    "find_variant",
     "fuse",
     "to_deploy",
 ]

@@ -1,4 +1,4 @@
-"""The modules that rows are made of: convolutions, ELAN, and what halves, doubles and joins maps.
+"""The modules that rows are made of: convolutions, and what halves, doubles and joins maps.
 
 Each block declares ``official``: which of its parts lie under which entry of the reference's graph, so that the
 tensors of an official checkpoint find their place. Blocks know nothing of tables, variants or heads.
@@ -6,13 +6,10 @@ tensors of an official checkpoint find their place. Blocks know nothing of table
 Letters: B images, I and O channels in and out, H and W height and width of the map that is read.
 """
 
-import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-
-from training.nets import rows
 
 Activation = Callable[[], nn.Module]
 
@@ -61,34 +58,6 @@ def pointwise(in_channels: int, out_channels: int, activation: Activation) -> Co
 def spatial(in_channels: int, out_channels: int, activation: Activation, *, stride: int = 1) -> ConvBlock:
     """A 3x3 ConvBlock."""
     return ConvBlock(in_channels, out_channels, kernel=3, stride=stride, activation=activation)
-
-
-class Elan(Block):
-    """Efficient layer aggregation network (section 3.1, figure 2c).
-
-    Two 1x1 views of the input, a chain of 3x3 convolutions on one of them, and a 1x1 transition over what was kept.
-    """
-
-    def __init__(self, in_channels: int, spec: rows.Elan, activation: Activation) -> None:
-        super().__init__()
-        width = spec.width or spec.hidden
-        self.step = spec.step
-        self.side = pointwise(in_channels, spec.hidden, activation)
-        self.entry = pointwise(in_channels, spec.hidden, activation)
-        widths = [spec.hidden] + [width] * spec.depth
-        self.chain = nn.ModuleList(spatial(a, b, activation) for a, b in itertools.pairwise(widths))
-        self.transition = pointwise(2 * spec.hidden + spec.depth // spec.step * width, spec.out, activation)
-        links: list[Entry] = [((f"chain.{i}", ""),) for i in range(spec.depth)]
-        self.official = ((("side", ""),), (("entry", ""),), *links, NO_PARAMETERS, (("transition", ""),))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, I, H, W) -> (B, O, H, W)."""
-        maps = [self.side(x), self.entry(x)]
-        for link in self.chain:
-            maps.append(link(maps[-1]))
-        kept = maps[:2] + maps[1 + self.step :: self.step]
-        out: Tensor = self.transition(torch.cat(kept[::-1], 1))
-        return out
 
 
 class Concat(Block):

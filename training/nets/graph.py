@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from training.nets import blocks, pyramid, reparam, rows
+from training.nets import blocks, pyramid, reparam, rows, stages
 from training.nets.blocks import Block
 from training.nets.head import AnchorTables, DeployHead, TrainingHead, head_convolution
 from training.nets.rows import IMAGE, GraphError, Step, interpret
@@ -109,7 +109,9 @@ def _build(step: Step, act: blocks.Activation) -> Block:
         case rows.RepConv(out):
             return reparam.RepConv(channels, out, act)
         case rows.Elan() as elan:
-            return blocks.Elan(channels, elan, act)
+            return stages.Elan(channels, elan, act)
+        case rows.Csp() as csp:
+            return stages.Csp(channels, csp, act)
         case rows.Sum():
             return blocks.Sum()
         case rows.Concat():

@@ -45,8 +45,9 @@ class NormedConv(nn.Module):
 class RepConv(Block):
     """Re-parameterised convolution: 3x3, 1x1 and, where the shape stays, identity; normalised, summed, then activated.
 
-    YOLOv7 places it only where the shape changes ("planned re-parameterization", section 4.1); the identity branch is
-    here because the method has it.
+    Planned re-parameterisation (section 4.1): where a residual or a concatenation already carries the input on, the
+    identity branch would take its diversity away, and RepConvN goes without. The released models place RepConv where
+    the shape changes, so that none of theirs has it.
     """
 
     official = (
@@ -59,11 +60,13 @@ class RepConv(Block):
         ),
     )
 
-    def __init__(self, in_channels: int, out_channels: int, activation: Activation, *, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, activation: Activation, *, stride: int = 1, identity: bool = True
+    ) -> None:
         super().__init__()
         self.dense = NormedConv(in_channels, out_channels, kernel=3, stride=stride)
         self.pointwise = NormedConv(in_channels, out_channels, kernel=1, stride=stride)
-        has_identity = in_channels == out_channels and stride == 1
+        has_identity = identity and in_channels == out_channels and stride == 1
         self.identity = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.03) if has_identity else None
         self.act = activation()
 

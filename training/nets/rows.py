@@ -31,13 +31,34 @@ class RepConv:
 
 @dataclass(frozen=True, slots=True)
 class Elan:
-    """Layer aggregation: ``depth`` 3x3 convolutions of ``width`` (None: ``hidden``), every ``step``-th of them kept."""
+    """Layer aggregation: ``depth`` 3x3 convolutions of ``width`` (None: ``hidden``), every ``step``-th of them kept.
+
+    Those numbered in ``rep``, from 0, have a parallel 1x1 branch while training.
+    """
 
     hidden: int
     out: int
     depth: int
     step: int = 1
     width: int | None = None
+    rep: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Csp:
+    """Cross-stage-partial: ``depth`` dark blocks of ``hidden`` channels, and a way round them.
+
+    The way round starts at the input or ``after_entry``, the 1x1 convolution before the blocks. Reversed, a block's 3x3
+    convolution comes first; ``rep`` gives it parallel branches while training.
+    """
+
+    hidden: int
+    out: int
+    depth: int
+    residual: bool = True
+    after_entry: bool = False
+    reverse: bool = False
+    rep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +116,9 @@ class TinySpp:
     out: int
 
 
-BlockSpec = Conv | RepConv | Elan | Sum | Concat | Pool | SpaceToDepth | PoolDown | DownC | TopDown | SppCspc | TinySpp
+BlockSpec = (
+    Conv | RepConv | Elan | Csp | Sum | Concat | Pool | SpaceToDepth | PoolDown | DownC | TopDown | SppCspc | TinySpp
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +176,9 @@ def _infer(row: Row, inputs: tuple[Feature, ...]) -> Feature:
     match row.block, inputs:
         case Conv(out, stride), (x,):
             return Feature(out, x.stride * stride)
-        case ((RepConv(out) | SppCspc(out) | TinySpp(out)), (x,)):
+        case ((RepConv(out) | Csp(_, out) | SppCspc(out) | TinySpp(out)), (x,)):
             return Feature(out, x.stride)
-        case Elan(_, out, depth, step), (x,) if depth % step == 0:
+        case Elan(_, out, depth, step, _, rep), (x,) if depth % step == 0 and set(rep) <= set(range(depth)):
             return Feature(out, x.stride)
         case Pool(), (x,):
             return Feature(x.channels, x.stride * 2)

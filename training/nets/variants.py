@@ -19,17 +19,20 @@ Anchors = tuple[tuple[tuple[int, int], ...], ...]  # level by level, (width, hei
 
 @dataclass(frozen=True, slots=True)
 class PaperFigures:
-    """Tables 1, 2 and 9: size of the fused graph of ``form``, and AP on COCO val2017 at the variant's image size."""
+    """Size of the fused graph of ``form``, and AP on COCO val2017 at the variant's image size; None: not printed.
 
-    params_m: float
-    gflops: float
-    average_precision: float | None  # None: not printed for this size
+    Of the family as in tables 1, 2 and 9; of ablations as in tables 3 to 8.
+    """
+
+    params_m: float | None
+    gflops: float | None
+    average_precision: float | None
     form: Form = "deploy"
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One member of the family.
+    """One member of the family, or an ablation of one.
 
     ``lead`` names the rows that the head reads, P3 first. The training form goes on with ``aux_rows``, one per level,
     for the auxiliary head; the deploy form has none. ``image_size`` is the side that the paper trains and tests at.

@@ -82,10 +82,9 @@ def train_one_epoch(run: Run, loader: DataLoader[Batch], criterion: Criterion) -
                 config.seed, first + step, image_size=config.image_size, stride=max(network.strides[-1], 32)
             )
             images = rescaled(images, side)
-        targets = batch.targets.to(device, non_blocking=True)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
             outputs = network(images)
-        terms = criterion(outputs, targets, (images.shape[2], images.shape[3]))
+        terms = criterion(outputs, batch.targets, (images.shape[2], images.shape[3]))
         weighted = {name: criterion.weights[name] * term for name, term in terms.items()}
         loss = torch.stack(list(weighted.values())).sum() * len(images)
         if not math.isfinite(loss.item()):

@@ -19,7 +19,7 @@ from torch import Tensor
 from training.checkpoint import Checkpoint, CheckpointError
 from training.config import Config, ConfigError, config_to_dict
 from training.evaluate import ClassScore, Evaluation
-from training.nets import VARIANTS, Network, Variant, build_network
+from training.nets import VARIANTS, Network, Variant, build_network, find_variant
 from training.optim import Ema, Schedule, build_optimizer
 
 _log = logging.getLogger(__name__)
@@ -158,9 +158,9 @@ def _device(config: Config) -> torch.device:
 
 
 def _variant(config: Config) -> Variant:
-    if config.variant not in VARIANTS:
+    variant = find_variant(config.variant)
+    if variant is None:
         raise ConfigError(f"unknown variant {config.variant!r}; known: {', '.join(VARIANTS)}")
-    variant = VARIANTS[config.variant]
     if config.image_size % variant.strides[-1]:
         raise ConfigError(
             f"image_size must be a multiple of {variant.strides[-1]} for {variant.name}, not {config.image_size}"

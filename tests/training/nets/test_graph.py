@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from training.nets import VARIANTS, Network, Variant, build_network, fuse
-from training.nets.blocks import Elan
 from training.nets.rows import GraphError
+from training.nets.stages import Elan
 from training.nets.variants import Form
 
 # Entries of the official graph, and keys before and after fusing.

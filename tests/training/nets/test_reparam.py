@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from training.nets.blocks import Block, ConvBlock, Elan
+from training.nets.blocks import Block, ConvBlock
 from training.nets.head import ImplicitConv
 from training.nets.reparam import FusedConv, RepConv, fuse_block
 from training.nets.rows import Elan as ElanSpec
+from training.nets.stages import Elan
 
 
 def worn(block: Block) -> Block:
