@@ -61,6 +61,23 @@ def keyed_service(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
+def two_models(
+    serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory, write_blocks: Callable[..., object]
+) -> str:
+    """A service with the models `blocks` and `other`, which answer alike."""
+    root = tmp_path_factory.mktemp("two")
+    write_blocks(root)
+    write_blocks(root, "other")
+    return serve("--model-repository", str(root))
+
+
+@pytest.fixture(scope="session")
+def slow_service(serve: Callable[..., str]) -> str:
+    """A service that answers an address once an hour."""
+    return serve("--anonymous-rate", "1/hour")
+
+
+@pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs chromium")

@@ -1,6 +1,7 @@
 """The page as a person uses it: pictures, settings, errors, the keyboard, a phone."""
 
 import json
+import re
 from collections.abc import Callable
 from io import BytesIO
 
@@ -66,7 +67,9 @@ async def test_the_model_is_named_with_what_runs_it(page: Page):
 
 
 async def test_stages_are_told_in_text(shown: Page):
-    await expect(shown.locator("#stages")).to_contain_text("decode")
+    # Of a hit or a miss alike; a stage that took no time is not named.
+    await expect(shown.locator("#stages")).to_contain_text("receive")
+    await expect(shown.locator("#stages")).to_contain_text("postprocess")
     await expect(shown.locator("#total")).to_contain_text("ms")
 
 
@@ -139,6 +142,53 @@ async def test_every_control_has_a_name(shown: Page):
 async def test_a_row_marks_its_box(shown: Page):
     await shown.locator("#rows tr").nth(1).hover()
     await expect(shown.locator("#rows tr").nth(1)).to_have_class("marked")
+
+
+async def test_a_box_marks_its_row(shown: Page):
+    area = await shown.locator("#overlay").bounding_box()
+    side = min(area["width"], area["height"])
+    # The red cell is around x 20, y 36 of 128.
+    x, y = area["width"] / 2 + (20 - 64) / 128 * side, area["height"] / 2 + (36 - 64) / 128 * side
+    await shown.locator("#overlay").hover(position={"x": x, "y": y})
+    await expect(shown.locator("#rows tr").first).to_have_class("marked")
+    await shown.locator("#overlay").click(position={"x": x, "y": y})
+    await expect(shown.locator("#rows button").first).to_have_attribute("aria-pressed", "true")
+
+
+async def test_arrow_keys_go_through_the_list(shown: Page):
+    await shown.locator("#rows button").first.focus()
+    await shown.keyboard.press("ArrowDown")
+    await expect(shown.locator("#rows button").nth(1)).to_be_focused()
+    await expect(shown.locator("#rows tr").nth(1)).to_have_class("marked")
+    await shown.keyboard.press("Enter")
+    await shown.keyboard.press("Home")
+    await expect(shown.locator("#rows button").nth(1)).to_have_attribute("aria-pressed", "true")
+    await expect(shown.locator("#rows button").first).to_be_focused()
+
+
+async def test_another_model_is_asked_by_its_name(context: BrowserContext, two_models: str, png: bytes):
+    page = await context.new_page()
+    await page.goto(two_models)
+    await page.set_input_files("#picture-file", {"name": "cells.png", "mimeType": "image/png", "buffer": png})
+    await expect(page.locator("#rows tr")).to_have_count(2)
+    async with page.expect_response(lambda response: "model=other" in response.url) as answer:
+        await page.locator("#model").select_option("other")
+    assert (await (await answer.value).json())["model"] == {"name": "other", "version": "1"}
+    await expect(page.locator("#serving")).to_contain_text("other 1")
+
+
+async def test_a_rate_that_is_used_up_counts_down(context: BrowserContext, slow_service: str, png: bytes):
+    page = await context.new_page()
+    await page.goto(slow_service)
+    await page.set_input_files("#picture-file", {"name": "cells.png", "mimeType": "image/png", "buffer": png})
+    await expect(page.locator("#rows tr")).to_have_count(2)
+    await slide(page, "confidence", 0.9)
+    await expect(page.locator("#trouble")).to_contain_text("Too many requests")
+    await expect(page.locator("#trouble .primary")).to_contain_text("Try again in")
+    await expect(page.locator("#trouble code").last).to_have_text(re.compile("[0-9a-f]{32}"))
+    async with page.expect_response(lambda response: "/v1/detect" in response.url) as answer:
+        await page.locator("#trouble .primary").click()
+    assert (await answer.value).status == 429
 
 
 @pytest.mark.parametrize("width", [360, 768])

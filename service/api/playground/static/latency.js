@@ -44,7 +44,8 @@ export class Latency {
   }
 
   _show(timings, totalMs, of) {
-    const stages = Object.entries(timings);
+    // A hit of the cache does most of the stages not at all.
+    const stages = Object.entries(timings).filter(([, value]) => value > 0);
     const sum = stages.reduce((all, [, value]) => all + value, 0);
     const total = Math.max(totalMs ?? sum, sum);
     if (total - sum > 0.05) stages.push([REST, total - sum]);

@@ -56,6 +56,8 @@ export class Live {
     if (!this._opened || this._socket.readyState !== OPEN) return;
     const { model, version, ...rest } = options;
     this._socket.send(JSON.stringify({ type: "options", options: rest }));
+    // The frame that stands still is looked at once more.
+    if (this._paused && !this._encoding) this._send(this._socket, performance.now());
   }
 
   setPaused(paused) {

@@ -26,6 +26,7 @@ class Playground {
     this._answer = null; // the latest document
     this._asking = null; // AbortController of the request in flight
     this._listedAt = 0;
+    this._listing = null; // the timer of the next listing
     this._results = new Results((index) => this._stage.mark(index));
     this._stage = new Stage({
       onPoint: (index) => this._results.point(index),
@@ -53,7 +54,7 @@ class Playground {
     byId("save-json").addEventListener("click", () => saveJson(this._answer, this._name));
     byId("save-picture").addEventListener("click", () => savePicture((this._video ?? this._picture).element, this._answer, this._name));
     byId("frame-side").addEventListener("change", () => { if (this._live) this._startLive(); });
-    document.addEventListener("keydown", (event) => { if (event.key === "Escape" && this._live) this._leave(); });
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape" && this._live && !document.querySelector("dialog[open]")) this._leave(); });
   }
 
   get _name() {
@@ -211,15 +212,17 @@ class Playground {
   }
 
   _showFrame(message) {
-    const now = performance.now();
-    if (now - this._listedAt >= LIST_EVERY_MS) {
-      this._listedAt = now;
-      this._show(message);
-      this._latency.showFrame(message);
-    } else {
-      this._answer = message;
-      this._stage.setDetections(message.detections, message.image, "Boxes over the video");
-    }
+    this._answer = message;
+    this._stage.setDetections(message.detections, message.image, "Boxes over the video");
+    // The latest frame gets into the list in any case, as none may follow it.
+    this._listing ??= setTimeout(() => this._list(), Math.max(0, this._listedAt + LIST_EVERY_MS - performance.now()));
+  }
+
+  _list() {
+    this._listing = null;
+    this._listedAt = performance.now();
+    this._show(this._answer);
+    this._latency.showFrame(this._answer);
   }
 
   _showStats({ fps, ageMs, dropped, skipped }) {
@@ -257,6 +260,8 @@ class Playground {
 
   /** An answer that no longer belongs to what shows. */
   _forget() {
+    clearTimeout(this._listing);
+    this._listing = null;
     this._answer = null;
     byId("save-json").disabled = byId("save-picture").disabled = true;
     this._results.clear("Nothing looked at yet");

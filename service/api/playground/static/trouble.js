@@ -5,17 +5,23 @@ export class Trouble {
     this._section = document.getElementById("trouble");
     this._onKey = onKey;
     this._timer = null;
+    this._shown = "";
   }
 
   clear() {
     clearInterval(this._timer);
+    this._shown = "";
     this._section.hidden = true;
     this._section.replaceChildren();
   }
 
-  /** `retry` is what the button does; null where it would not help. */
+  /** `retry` is what the button does, where the same request may have another answer; null where it would not help. */
   show({ document: problem, retryAfter }, retry) {
+    // A stream may say the same of each frame, and a button that is replaced twenty times a second cannot be pressed.
+    const shown = `${problem.title} ${problem.detail}`;
+    if (shown === this._shown) return;
     this.clear();
+    this._shown = shown;
     const title = make("h2", problem.title);
     if (problem.status) title.append(" ", make("small", String(problem.status)));
     const alert = make("div");
@@ -26,7 +32,7 @@ export class Trouble {
     const acts = make("p");
     acts.className = "acts";
     if (problem.status === 401) acts.append(button("Enter a key", this._onKey, "primary"));
-    else if (retry) acts.append(this._retry(retry, retryAfter));
+    else if (retry && passes(problem.status)) acts.append(this._retry(retry, retryAfter));
     acts.append(button("Dismiss", () => this.clear(), "tool"));
     if (problem.request_id) {
       const request = make("span", "request ");
@@ -54,6 +60,11 @@ export class Trouble {
     this._timer = setInterval(tick, 250);
     return element;
   }
+}
+
+/** Whether it may be over the next time; a request that is wrong stays so. */
+function passes(status) {
+  return !status || status >= 500 || status === 408 || status === 429;
 }
 
 function findings(errors) {
