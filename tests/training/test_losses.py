@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from training.boxes import complete_iou
 from training.config import Loss
 from training.losses import Criterion, _last_owner
 
@@ -201,3 +202,40 @@ def test_an_unbounded_decoder_reaches_as_far_as_its_candidates(assigner: Any, re
     )
     assert (bounded["box"] != unbounded["box"]) == reaches_further
     assert bounded["classification"] == unbounded["classification"]
+
+
+def focal(values: Tensor, wanted: Tensor, gamma: float) -> Tensor:
+    """Mean cross-entropy times (1 - p_t)^gamma and a quarter for ones, three for zeros; each case by itself."""
+    right = wanted * values.sigmoid() + (1 - wanted) * (1 - values.sigmoid())
+    entropy = binary_cross_entropy_with_logits(values, wanted, reduction="none")
+    return ((0.25 * wanted + 0.75 * (1 - wanted)) * (1 - right) ** gamma * entropy).mean()
+
+
+def level_by_hand(golden: Any, output: Tensor, level: int, suffix: str, *, gamma: float, epsilon: float) -> Tensor:
+    """Box, objectness and classification of one level from the reference's own positives."""
+    cells = torch.from_numpy(golden.numbers[f"pos{suffix}{level}"]).long()
+    truth = torch.from_numpy(golden.numbers[f"ptgt{suffix}{level}"])
+    image, anchor, row, column = cells.T
+    pyramid, values = golden.pyramid, output[image, anchor, row, column]
+    boxes = truth[:, 2:] * pyramid.sizes[level].repeat(2)
+    boxes[:, :2] -= torch.stack((column, row), dim=1)
+    size = (2 * values[:, 2:4].sigmoid()) ** 2 * pyramid.anchors[level, anchor]
+    overlap = complete_iou(torch.cat((2 * values[:, :2].sigmoid() - 0.5, size), dim=1), boxes)
+    wanted = torch.zeros(output.shape[:-1])
+    for at, value in zip(cells.tolist(), overlap.detach().clamp(min=0), strict=True):
+        wanted[tuple(at)] = value
+    classes = torch.full((len(cells), 80), 0.5 * epsilon)
+    classes[range(len(cells)), truth[:, 1].long()] = 1 - 0.5 * epsilon
+    objectness = (4.0, 1.0, 0.25, 0.06)[level] * focal(output[..., 4], wanted, gamma)
+    return torch.stack(((1 - overlap).mean(), objectness, focal(values[:, 5:], classes, gamma)))
+
+
+def test_options_of_the_loss_on_auxiliary_heads_are_the_formulas(scene: Callable[[str], Any]) -> None:
+    golden = scene("w6_aux")
+    golden.criterion.loss = Loss(focal_gamma=1.5, label_smoothing=0.1)
+    expected = torch.zeros(3)
+    for i, output in enumerate(golden.outputs):
+        suffix, weight = ("", 1.0) if i < 4 else ("_aux", 0.25)
+        expected += weight * level_by_hand(golden, output, i % 4, suffix, gamma=1.5, epsilon=0.1)
+    terms = golden.loss()
+    torch.testing.assert_close(torch.stack([terms[name] for name in TERMS]), expected, rtol=1e-5, atol=1e-6)
