@@ -48,6 +48,7 @@ async def test_pausing_holds_the_frame_which_still_follows_the_settings(page: Pa
     assert await page.evaluate("document.querySelector('video').paused")
     await page.locator("#classes button", has_text="blue").click()
     await expect(page.locator("#counts")).not_to_contain_text("green")
+    await expect(page.locator("#hud")).to_contain_text("paused")
     await page.locator("#classes-all").click()
     await page.locator("#live-pause").click()
     await expect(page.locator("#counts")).to_contain_text("green")

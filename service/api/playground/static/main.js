@@ -227,7 +227,7 @@ class Playground {
 
   _showStats({ fps, ageMs, dropped, skipped }) {
     byId("hud").textContent = [
-      `${fps.toFixed(1)} fps`, `age ${milliseconds(ageMs)}`, `dropped ${dropped}`, `skipped ${skipped}`,
+      this._video.element.paused ? "paused" : `${fps.toFixed(1)} fps`, `age ${milliseconds(ageMs)}`, `dropped ${dropped}`, `skipped ${skipped}`,
     ].join("  ·  ");
   }
 
