@@ -93,7 +93,7 @@ def _growth(camera: Played) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
-    parser.add_argument("--model", default="vehicles")
+    parser.add_argument("--model", default="tiny")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="bf16")
     parser.add_argument("--size", default=SIZE, metavar="WxH", help=f"of the frames ({SIZE})")
     parser.add_argument("--fps", type=float, default=30.0)
