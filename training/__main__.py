@@ -19,6 +19,7 @@ from training.checkpoint.download import OFFICIAL_FILES, OFFICIAL_URL, download
 from training.config import ConfigError, load_config
 from training.data import CocoDataset, DatasetError, open_part, read_parts
 from training.data.inspection import inspect, print_summary, write_page
+from training.distributed import identify
 from training.evaluate import (
     EndpointError,
     Evaluation,
@@ -33,8 +34,10 @@ from training.export.card import CardFacts
 from training.nets import VARIANTS, DeployModel
 from training.nets.ablations import ABLATIONS
 from training.nets.describe import describe_variant
-from training.train import NonFiniteLoss, train
+from training.train import NonFiniteLoss, Stopped, train
+from training.train.anchors import ENOUGH_RECALL, box_sizes, flat, measure, suggest
 
+_NON_FINITE = 3
 _CONFIGS = Path(__file__).parent / "configs"
 _ERRORS = (CheckpointError, ConfigError, DatasetError, EndpointError, ExportError, NonFiniteLoss, OSError)
 _PROTOCOL = (
@@ -45,21 +48,22 @@ _PROTOCOL = (
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
-    The exit status is 0, or 1 with one line on standard error, 2 for wrong arguments, 130 when stopped by a signal.
+    The exit status is 0, or 1 with one line on standard error, 2 for wrong arguments, 3 for a loss that is not finite,
+    130 or 143 when stopped by a signal.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("training").setLevel(logging.INFO)
+    logging.getLogger("training").setLevel(logging.INFO if identify().is_main else logging.WARNING)
     # As Ctrl-C, so that half-written files are removed; as a container's first process, SIGTERM would do nothing.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         arguments.run(arguments)
-    except _ERRORS as exc:
+    except (*_ERRORS, Stopped) as exc:
         print(f"yolov7-training: {exc}", file=sys.stderr)
-        return 1
+        return exc.status if isinstance(exc, Stopped) else _NON_FINITE if isinstance(exc, NonFiniteLoss) else 1
     except KeyboardInterrupt:
-        print("yolov7-training: stopped (train goes on after its last whole epoch)", file=sys.stderr)
-        return 130
+        print("yolov7-training: stopped (train goes on from its last checkpoint)", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -84,10 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--config", default="small", help=f"a TOML file, or one of {recipes} (default: small)")
     command.add_argument("--data", type=Path, required=True, help="a set with parts train and val: see docs/data.md")
     command.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
-    command.add_argument("--weights", type=Path, help="checkpoint to start from, whatever its classes")
+    command.add_argument("--weights", type=Path, help="checkpoint or official file to start from, whatever its classes")
     override = "one key of the recipe, e.g. optimizer.learning_rate=0.005; may be repeated"
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=override)
     command.set_defaults(run=_train)
+
+    command = commands.add_parser("anchors", help="how well a variant's anchors fit the boxes of a set")
+    command.add_argument("data", type=Path, help="a COCO json, a data.yaml, or the folder of a set")
+    command.add_argument("--variant", choices=VARIANTS, default="tiny", metavar="NAME", help="default: tiny")
+    command.add_argument("--size", type=int, help="side that images are trained at (default: the variant's)")
+    command.add_argument("--suggest", action="store_true", help="find anchors that fit better, for the recipe")
+    command.set_defaults(run=_anchors)
 
     command = commands.add_parser("evaluate", help="AP of a checkpoint, or of a model of a running service")
     scored = command.add_mutually_exclusive_group(required=True)
@@ -170,7 +181,29 @@ def _train(arguments: argparse.Namespace) -> None:
     config = load_config(path, dict(map(_override, arguments.set)))
     train_set, val_set = open_part(arguments.data, "train"), open_part(arguments.data, "val")
     best = train(config, train_set, val_set=val_set, folder=arguments.folder, weights=arguments.weights)
-    _print_evaluation(best, f"best epoch of {arguments.folder}")
+    if identify().is_main:
+        _print_evaluation(best, f"best epoch of {arguments.folder}")
+
+
+def _anchors(arguments: argparse.Namespace) -> None:
+    variant, dataset = VARIANTS[arguments.variant], open_part(arguments.data, "train")
+    sizes = box_sizes(dataset, arguments.size or variant.image_size)
+    if len(sizes) < len(variant.strides) * 3:
+        raise DatasetError(f"{arguments.data} has {len(sizes)} boxes, fewer than there are anchors")
+    own = flat([[side for anchor in level for side in anchor] for level in variant.anchors])
+    table = Table("anchors", "best possible recall", "anchors per box", title=f"{len(sizes)} boxes, ratio below 4")
+    rows = {f"of {variant.name}": own}
+    if arguments.suggest:
+        found = suggest(sizes, levels=len(variant.strides), threshold=4.0)
+        rows["suggested"] = flat(found)
+    for name, anchors in rows.items():
+        fit = measure(sizes, anchors, 4.0)
+        table.add_row(name, f"{fit.recall:.4f}", f"{fit.anchors_per_box:.2f}")
+    Console(width=120).print(table)
+    if arguments.suggest:
+        print(f"anchors = {[list(level) for level in found]}")
+    elif measure(sizes, own, 4.0).recall < ENOUGH_RECALL:
+        print(f"below {ENOUGH_RECALL}: some boxes cannot be learnt; --suggest looks for anchors that fit")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

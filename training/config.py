@@ -66,8 +66,14 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """SGD with Nesterov momentum, its warm-up and its cosine."""
+    """The optimiser, its warm-up and its cosine.
 
+    The paper's is SGD with Nesterov momentum, whose rates these are. AdamW wants its own: a learning rate of about
+    0.001 and a weight decay of about 0.05. Its first beta is ``momentum``; it has no rise of momentum, and its biases
+    warm up from 0 as all else does, because its steps have the length of the learning rate, however small a gradient.
+    """
+
+    kind: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.01
     final_factor: float = 0.1  # learning rate at the last epoch, as a fraction of the first
     momentum: float = 0.937
@@ -77,6 +83,8 @@ class Optimizer:
     warmup_min_iterations: int = 1000
     warmup_momentum: float = 0.8
     warmup_bias_learning_rate: float = 0.1
+    # Longest gradient that a step may take, over all parameters together, of the loss summed over its images; 0: any.
+    clip_norm: float = 0.0
     ema_decay: float = 0.9999
     ema_tau: float = 2000.0
 
@@ -86,6 +94,8 @@ class Optimizer:
             raise ConfigError(f"optimizer.nominal_batch must be at least 1, not {self.nominal_batch}")
         if not self.ema_tau > 0:
             raise ConfigError(f"optimizer.ema_tau must be above 0, not {self.ema_tau}")
+        if not self.clip_norm >= 0:
+            raise ConfigError(f"optimizer.clip_norm must not be negative, not {self.clip_norm}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +105,39 @@ class Config:
     variant: str = "v7"
     image_size: int = 640
     epochs: int = 300
-    batch_size: int = 32
+    batch_size: int = 32  # of all processes together
     seed: int = 2
-    workers: int = 1  # processes that decode and augment
+    workers: int = 1  # processes that decode and augment, for each that trains
     cache_gib: float = 2.0  # of decoded training images kept in memory
     disk_cache: str = ""  # folder for decoded training images that memory does not hold; none if empty
     disk_cache_gib: float = 50.0
     multi_scale: bool = False  # every batch at another size, from half to one and a half times image_size
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: the GPU where there is one
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"  # fp16 scales the loss so that small gradients survive
+    compile: bool = False  # torch.compile: minutes at the start, for faster steps on a GPU
     evaluate_every: int = 1
+    patience: int = 0  # epochs without a better one after which training ends; 0: never
+    checkpoint_every: int = 0  # epochs between checkpoints that stay beside last and best; 0: none
+    keep_checkpoints: int = 3  # how many of those stay, the newest
+    freeze: int = 0  # entries of the reference's graph that do not learn, from the first: 50 is v7's backbone
+    freeze_names: tuple[str, ...] = ()  # parameters that do not learn, as patterns: "rows.stem*", "*.bn.weight"
+    anchors: tuple[tuple[float, ...], ...] = ()  # a level each: w, h, w, h, w, h pixels; empty: the variant's
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: Loss = field(default_factory=Loss)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def __post_init__(self) -> None:
         """Refuse what no run could use. Raises ConfigError."""
-        for name in ("image_size", "epochs", "batch_size", "evaluate_every"):
+        for name in ("image_size", "epochs", "batch_size", "evaluate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seed", "workers"):
+        for name in ("seed", "workers", "patience", "checkpoint_every", "freeze"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.image_size % 32:
             raise ConfigError(f"image_size must be a multiple of 32, not {self.image_size}")
+        if not all(side > 0 for level in self.anchors for side in level):
+            raise ConfigError("anchors must have sides above 0")
 
 
 def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
@@ -168,6 +187,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
             raise ConfigError(f"{name} must be one of {', '.join(map(str, arguments))}, not {value!r}")
         return value
     if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return _items(arguments[0], value, name)
         if not isinstance(value, list | tuple) or len(value) != len(arguments):
             raise ConfigError(f"{name} must be {len(arguments)} numbers")
         return tuple(_value(part, item, name) for part, item in zip(arguments, value, strict=True))
@@ -178,3 +199,9 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{name} must be {hint.__name__}, not {value!r}")
     return value
+
+
+def _items(hint: Any, value: Any, name: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{name} must be a list, not {value!r}")
+    return tuple(_value(hint, item, f"{name}[{index}]") for index, item in enumerate(value))

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, its schedule and the moving average of the weights.
+"""The optimiser, its schedule and the moving average of the weights.
 
 The schedule is plain arithmetic of the iteration: it holds no optimiser and no state, so a resumed run needs nothing
 but the iteration. The loop is not known here: it steps when ``iteration % accumulate == 0``, the very first iteration
@@ -7,6 +7,7 @@ included, and updates the average after each step.
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from training.config import Optimizer
 
 _NetworkT = TypeVar("_NetworkT", bound=nn.Module)
 _GROUPS = ("scales", "weights", "biases")
+_BETA2 = 0.999
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -33,10 +35,31 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     return [{"name": name, "params": members[name], "weight_decay": decay.get(name, 0.0)} for name in _GROUPS]
 
 
-def build_optimizer(network: nn.Module, options: Optimizer, *, batch_size: int) -> torch.optim.SGD:
-    """Build SGD with Nesterov momentum over ``parameter_groups``; ``batch_size`` is that of all processes together."""
+def build_optimizer(network: nn.Module, options: Optimizer, *, batch_size: int) -> torch.optim.Optimizer:
+    """Build the optimiser over ``parameter_groups``; ``batch_size`` is that of all processes together."""
     groups = parameter_groups(network, scaled_weight_decay(options, batch_size))
-    return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum, nesterov=True)
+    # Fused, a GPU skips a step whose scaled gradients overflowed by itself; otherwise every step asks the host.
+    fused = next(network.parameters()).is_cuda
+    if options.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(options.momentum, _BETA2), fused=fused)
+    return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum, nesterov=True, fused=fused)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rates: "Rates") -> None:
+    """Give the optimiser what holds at an iteration."""
+    for group, rate in zip(optimizer.param_groups, rates.learning_rates, strict=True):
+        group["lr"] = rate
+        if "momentum" in group:  # AdamW's betas stay, as in the reference
+            group["momentum"] = rates.momentum
+
+
+def limit_gradients(parameters: Iterable[nn.Parameter], clip_norm: float) -> Tensor:
+    """Shorten the gradients to ``clip_norm`` together, where it is not 0; return the norm () that they had."""
+    gradients = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in gradients if parameter.grad is not None])
+    if clip_norm:
+        nn.utils.clip_grads_with_norm_(gradients, clip_norm, norm)
+    return norm
 
 
 def accumulation(options: Optimizer, batch_size: int) -> int:
@@ -85,7 +108,8 @@ class Schedule:
             return Rates((rate, rate, rate), options.momentum, accumulation(options, self.batch_size))
         done = iteration / self.warmup_iterations
         rising = done * rate
-        falling = options.warmup_bias_learning_rate + done * (rate - options.warmup_bias_learning_rate)
+        highest = options.warmup_bias_learning_rate if options.kind == "sgd" else 0.0
+        falling = highest + done * (rate - highest)
         momentum = options.warmup_momentum + done * (options.momentum - options.warmup_momentum)
         accumulate = max(round(1 + done * (options.nominal_batch / self.batch_size - 1)), 1)
         return Rates((rising, rising, falling), momentum, accumulate)

@@ -136,6 +136,7 @@ class EpochOrder(Sampler[int]):
     def __init__(self, dataset: TrainDataset, shard: Shard) -> None:
         self._dataset = dataset
         self._shard = shard
+        self.skip = 0  # images of this process that an epoch which goes on leaves out; the length stays the whole
 
     def __len__(self) -> int:
         world_size = self._shard.world_size
@@ -147,7 +148,7 @@ class EpochOrder(Sampler[int]):
         order = rng.permutation(len(self._dataset))
         # Repeated from its start where the processes do not divide it, so that all take as many steps.
         shared = np.resize(order, len(self) * self._shard.world_size)
-        return iter(shared[self._shard.rank :: self._shard.world_size].tolist())
+        return iter(shared[self._shard.rank :: self._shard.world_size][self.skip :].tolist())
 
 
 def train_loader(

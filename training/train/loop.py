@@ -1,32 +1,37 @@
 """The training loop, top to bottom: data, forward, criterion, backward, step, EMA, log.
 
-Each epoch the EMA weights are scored in the form that will serve. Precision wraps the network from outside. The loop
-knows nothing of files (``run.py``), of ONNX, or of the service beyond ``service.vision``.
+Each epoch the EMA weights are scored in the form that will serve (``validation.py``). Precision and the other processes
+wrap the network from outside (``step.py``). The loop knows nothing of files (``run.py``), of ONNX, or of the service.
 """
 
-import math
+import logging
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from training.config import Config
-from training.data import Batch, CocoDataset, DatasetError, TrainDataset, train_loader
+from training.config import Config, ConfigError
+from training.data import Batch, CocoDataset, DatasetError, Shard, TrainDataset, train_loader
 from training.data.disk import DiskCache
-from training.data.multiscale import draw_side, rescaled
-from training.evaluate import Evaluation, detect, max_candidates, score, torch_infer
+from training.data.loader import EpochOrder
+from training.distributed import Processes, identify, joined
+from training.evaluate import Evaluation
 from training.losses import Criterion
-from training.nets import DeployModel, Network
+from training.train.anchors import ENOUGH_RECALL, box_sizes, measure
 from training.train.curve import draw_curve
-from training.train.run import Run, best_evaluation, start
+from training.train.feed import Pace, watched
+from training.train.guard import Guard, Interrupted
+from training.train.record import add_start, fingerprint
+from training.train.run import Run, best_evaluation, choose_device, start
+from training.train.step import Stepper
+from training.train.stop import Stopped, StopRequest
+from training.train.transfer import rest_frozen_norms
+from training.train.validation import evaluate_ema
 
-
-class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite; the message names the terms and the batch."""
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -34,11 +39,108 @@ def train(
 ) -> Evaluation:
     """Train to the last epoch, resuming if ``folder`` holds the run, and return the best epoch's evaluation.
 
-    ``weights`` is a checkpoint whose tensors of the same name and shape are taken at the start (transfer).
-    Raises DatasetError, ConfigError, CheckpointError, NonFiniteLoss.
+    ``weights`` is a checkpoint or an official file, of which the tensors of the same name and shape are taken at the
+    start (transfer). Of processes that ``torchrun`` started, all call this alike. Raises DatasetError, ConfigError,
+    CheckpointError, NonFiniteLoss, and Stopped where a signal came.
     """
     _check_sets(train_set, val_set)
-    torch.manual_seed(config.seed)
+    cuda = choose_device(config, identify()).type == "cuda"
+    with StopRequest() as stop, joined(cuda=cuda) as processes:
+        torch.manual_seed(config.seed + processes.rank)
+        loader = _loader(config, train_set, processes, pin_memory=cuda)
+        data = {"train": fingerprint(train_set), "val": fingerprint(val_set)}
+        run = start(
+            config,
+            train_set.class_names,
+            folder,
+            batches=len(loader),
+            weights=weights,
+            processes=processes,
+            data=data["train"],
+        )
+        if processes.is_main:
+            add_start(folder, config, data, processes=processes, iteration=run.iteration)
+            _tell_fit(run, train_set)
+        _epochs(run, loader, train_set, val_set=val_set, stop=stop)
+        if processes.is_main:
+            draw_curve(folder)
+        processes.wait()
+        return best_evaluation(folder)
+
+
+def train_one_epoch(
+    run: Run, loader: DataLoader[Batch], stepper: Stepper, *, stop: StopRequest, names: Sequence[str]
+) -> dict[str, float]:
+    """Train what is left of an epoch; returns the mean over its batches of each weighted loss term, and how it went.
+
+    ``names``: of all images, for reports. Raises Interrupted, with the run as it was before the batch, NonFiniteLoss.
+    """
+    rest_frozen_norms(run.network.train())
+    guard = Guard(run, stop, [names[index] for index in _order(run, loader)], loader.batch_size or 1)
+    pace, title, quiet = Pace(), f"epoch {run.epoch + 1}/{run.config.epochs}", not run.processes.is_main
+    for batch in watched(loader, pace, title=title, done=run.step, total=len(loader), quiet=quiet):
+        weighted = stepper.loss(batch)
+        guard.passes(weighted)
+        stepper.backward(weighted, len(batch.images))
+        run.tally.add_terms(weighted)
+        if stepper.due():
+            run.tally.add_norm(stepper.step())
+        run.step += 1
+    guard.end()
+    figures = run.tally.means(len(loader), run.processes)
+    rate = run.schedule.at(run.iteration - 1).learning_rates[0]
+    speed = pace.images_per_second * run.processes.world_size
+    return figures | {"learning_rate": rate, "images_per_second": speed, "waiting": pace.waiting}
+
+
+def _epochs(
+    run: Run, loader: DataLoader[Batch], train_set: CocoDataset, *, val_set: CocoDataset, stop: StopRequest
+) -> None:
+    stepper = Stepper(run, _criterion(run))
+    names = [image.path.name for image in train_set.images]
+    while not run.finished:
+        started = time.monotonic()
+        try:
+            figures = train_one_epoch(run, loader, stepper, stop=stop, names=names)
+            due = (run.epoch + 1) % run.config.evaluate_every == 0 or run.epoch + 1 == run.config.epochs
+            evaluation = evaluate_ema(run, val_set, stop) if due else None
+        except Interrupted as exc:
+            run.keep_position()
+            name = signal.Signals(exc.number).name
+            where = f"in epoch {run.epoch + 1} after {run.step} of {len(loader)} batches"
+            raise Stopped(f"stopped by {name} {where}; the same command goes on there", exc.number) from None
+        run.close_epoch()
+        run.keep({"seconds": time.monotonic() - started} | figures, evaluation)
+    if run.epoch < run.config.epochs:
+        _log.info("ended: epoch %d is the best, and %d have passed since", run.best_epoch, run.epoch - run.best_epoch)
+
+
+def _tell_fit(run: Run, train_set: CocoDataset) -> None:
+    """Log how well the anchors fit the boxes; warn where some cannot be learnt."""
+    sizes = box_sizes(train_set, run.config.image_size)
+    fit = measure(sizes, run.network.anchors.view(-1, 2).double().numpy(force=True), run.config.loss.anchor_threshold)
+    level = logging.INFO if fit.recall >= ENOUGH_RECALL else logging.WARNING
+    text = "anchors: best possible recall %.4f, %.2f anchors a box; yolov7-training anchors --suggest looks for others"
+    _log.log(level, text, fit.recall, fit.anchors_per_box)
+
+
+def _order(run: Run, loader: DataLoader[Batch]) -> list[int]:
+    """Set dataset and sampler to what is left of the run's epoch; return the whole epoch's order in this process."""
+    dataset: object = loader.dataset  # of items; its declared type is that of batches
+    sampler = loader.sampler
+    assert isinstance(dataset, TrainDataset)
+    assert isinstance(sampler, EpochOrder)
+    dataset.set_epoch(run.epoch)
+    sampler.skip = 0
+    order = list(sampler)
+    sampler.skip = run.step * (loader.batch_size or 1)
+    return order
+
+
+def _loader(config: Config, train_set: CocoDataset, processes: Processes, *, pin_memory: bool) -> DataLoader[Batch]:
+    batch_size, rest = divmod(config.batch_size, processes.world_size)
+    if rest:
+        raise ConfigError(f"batch_size {config.batch_size} cannot be shared by {processes.world_size} processes")
     dataset = TrainDataset(
         train_set,
         config.augmentation,
@@ -47,64 +149,20 @@ def train(
         cache_bytes=int(config.cache_gib * 2**30),
         disk=DiskCache(Path(config.disk_cache), int(config.disk_cache_gib * 2**30)) if config.disk_cache else None,
     )
-    loader = train_loader(
-        dataset,
-        config.batch_size,
-        workers=config.workers,
-        pin_memory=config.device != "cpu" and torch.cuda.is_available(),
-    )
-    run = start(config, train_set.class_names, folder, batches=len(loader), weights=weights)
-    criterion = _criterion(run.network, config).to(run.device)
-    while run.epoch < config.epochs:
-        started = time.monotonic()
-        dataset.set_epoch(run.epoch)
-        losses = train_one_epoch(run, loader, criterion)
-        run.epoch += 1
-        due = run.epoch % config.evaluate_every == 0 or run.epoch == config.epochs
-        evaluation = evaluate_ema(run, val_set) if due else None
-        run.keep(losses, evaluation, seconds=time.monotonic() - started)
-    draw_curve(folder)
-    return best_evaluation(folder)
+    shard = Shard(processes.rank, processes.world_size)
+    return train_loader(dataset, batch_size, workers=config.workers, shard=shard, pin_memory=pin_memory)
 
 
-def train_one_epoch(run: Run, loader: DataLoader[Batch], criterion: Criterion) -> dict[str, float]:
-    """One pass over the data; returns the mean over batches of each weighted loss term."""
-    network, config, device = run.network.train(), run.config, run.device
-    sums: dict[str, Tensor] = {}
-    first = run.epoch * len(loader)
-    for step, batch in enumerate(_progress(loader, f"epoch {run.epoch + 1}/{config.epochs}")):
-        now = run.schedule.at(first + step)
-        for group, rate in zip(run.optimizer.param_groups, now.learning_rates, strict=True):
-            group["lr"], group["momentum"] = rate, now.momentum
-        images = batch.images.to(device, memory_format=torch.channels_last, non_blocking=True).float().div_(255)
-        if config.multi_scale:
-            side = draw_side(
-                config.seed, first + step, image_size=config.image_size, stride=max(network.strides[-1], 32)
-            )
-            images = rescaled(images, side)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-            outputs = network(images)
-        terms = criterion(outputs, batch.targets, (images.shape[2], images.shape[3]))
-        weighted = {name: criterion.weights[name] * term for name, term in terms.items()}
-        loss = torch.stack(list(weighted.values())).sum() * len(images)
-        if not math.isfinite(loss.item()):
-            found = ", ".join(f"{name} {term.item():.4g}" for name, term in weighted.items())
-            raise NonFiniteLoss(f"epoch {run.epoch + 1}, batch {step}: the loss is not finite ({found})")
-        torch.autograd.backward(loss)
-        if (first + step) % now.accumulate == 0:
-            run.optimizer.step()
-            run.optimizer.zero_grad()
-            run.ema.update(network)
-        for name, term in weighted.items():
-            sums[name] = sums.get(name, torch.zeros((), device=device)) + term.detach()
-    return {name: total.item() / len(loader) for name, total in sums.items()}
-
-
-def evaluate_ema(run: Run, val_set: CocoDataset) -> Evaluation:
-    """Score the EMA weights in the form that will serve, in float32, letterboxed to the square of the training size."""
-    shapes_hw = ((run.config.image_size, run.config.image_size),)
-    model = DeployModel(run.ema.network, max_candidates(run.ema.network, shapes_hw)).eval()
-    return score(val_set, detect(torch_infer(model, run.device), val_set, shapes_hw=shapes_hw))
+def _criterion(run: Run) -> Criterion:
+    network = run.network
+    return Criterion(
+        run.config.loss,
+        num_classes=network.num_classes,
+        strides=network.strides,
+        anchors_px=network.anchors,
+        image_size=run.config.image_size,
+        reduce_sum=run.processes.sum,
+    ).to(run.device)
 
 
 def _check_sets(train_set: CocoDataset, val_set: CocoDataset) -> None:
@@ -115,19 +173,3 @@ def _check_sets(train_set: CocoDataset, val_set: CocoDataset) -> None:
     for what, dataset in (("training", train_set), ("validation", val_set)):
         if all(image.crowd.all() for image in dataset.images):
             raise DatasetError(f"the {what} set has no objects")
-
-
-def _criterion(network: Network, config: Config) -> Criterion:
-    return Criterion(
-        config.loss,
-        num_classes=network.num_classes,
-        strides=network.strides,
-        anchors_px=network.anchors,
-        image_size=config.image_size,
-    )
-
-
-def _progress(loader: DataLoader[Batch], title: str) -> Iterator[Batch]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        yield from bar.track(loader, description=title)

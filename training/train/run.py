@@ -1,32 +1,39 @@
 """A run: what changes while training, and the folder that keeps it.
 
-The folder holds the resolved recipe (config.json), one line of results per epoch (results.csv), the last and the best
-checkpoint and the best epoch's figures (best.json). A run whose folder holds ``last.pt`` goes on after that epoch; data
-order and augmentation follow from (seed, epoch) alone, and gradients that wait for the next step are kept, so it goes
-on as if it had not stopped.
+The folder holds the resolved recipe (config.json), what a repetition needs besides (run.json), one line of results per
+epoch (results.csv), the last and the best checkpoint, the best epoch's figures (best.json), and checkpoints now and
+then where the recipe asks for them. A run whose folder holds ``last.pt`` goes on there, in the middle of an epoch too:
+order and augmentation follow from (seed, epoch) alone, and all else is in the checkpoint, gradients that wait for the
+next step among it. On one process it goes on as if it had not stopped.
 """
 
-import csv
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint, CheckpointError
-from training.config import Config, ConfigError, config_to_dict
+from training.config import Config, ConfigError, config_from_dict, config_to_dict
+from training.distributed import Processes
 from training.evaluate import ClassScore, Evaluation
 from training.nets import VARIANTS, Network, Variant, build_network, find_variant
 from training.optim import Ema, Schedule, build_optimizer
+from training.train.results import append_row
+from training.train.tally import Tally
+from training.train.transfer import freeze, read_source, transfer
 
 _log = logging.getLogger(__name__)
 
-_COLUMNS = ("epoch", "seconds", "box", "objectness", "classification", "ap", "ap50", "ap75")
-# Keys of the recipe that say where a run runs, not what it computes.
-_MAY_CHANGE = ("workers", "cache_gib", "disk_cache", "disk_cache_gib", "device")
+# Keys of the recipe that say where a run runs and what it keeps, not what it computes.
+_MAY_CHANGE = (
+    *("workers", "cache_gib", "disk_cache", "disk_cache_gib", "device", "compile"),
+    *("patience", "checkpoint_every", "keep_checkpoints"),
+)
 
 
 @dataclass(slots=True)
@@ -41,8 +48,25 @@ class Run:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Ema[Network]
+    scaler: torch.amp.GradScaler
+    tally: Tally
+    processes: Processes = field(default_factory=Processes)
+    data: str = ""  # hash of the training set
     epoch: int = 0  # epochs completed
+    step: int = 0  # batches of the next one that are done already
     best: float = -1.0
+    best_epoch: int = 0
+
+    @property
+    def iteration(self) -> int:
+        """Batches done since the start."""
+        return self.epoch * self.schedule.batches_per_epoch + self.step
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or no epoch of the recipe's patience was better than the best."""
+        patience = self.config.patience
+        return self.epoch >= self.config.epochs or 0 < patience <= self.epoch - self.best_epoch
 
     def checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
         """Everything that resuming needs."""
@@ -54,46 +78,82 @@ class Run:
             ema=self.ema.state,
             optimizer=self.optimizer.state_dict(),
             epoch=self.epoch,
+            iteration=self.iteration,
             config=config_to_dict(self.config),
             metrics=metrics,
-            extra={"ema_updates": self.ema.updates, "best": self.best, "gradients": self._gradients()},
+            extra={
+                "ema_updates": self.ema.updates,
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "gradients": {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None},
+                "scaler": self.scaler.state_dict(),
+                "tally": [self.tally.terms, self.tally.norms],
+                "rng": _generators(self.device),
+                "data": self.data,
+            },
         )
 
-    def _gradients(self) -> dict[str, Tensor]:
-        """What batches since the last step have gathered: an epoch may end between two steps."""
-        return {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+    def close_epoch(self) -> None:
+        """Count the epoch as completed."""
+        self.epoch, self.step, self.tally = self.epoch + 1, 0, Tally.empty(self.device)
 
-    def keep(self, losses: dict[str, float], evaluation: Evaluation | None, *, seconds: float) -> None:
+    def keep_position(self) -> None:
+        """Write ``last.pt`` in the middle of an epoch. All processes call it."""
+        self.processes.sum(self.tally.terms)
+        if self.processes.is_main:
+            self.checkpoint({}).save(self.folder / "last.pt")
+        self.processes.wait()
+
+    def keep(self, figures: dict[str, float], evaluation: Evaluation | None) -> None:
         """Write the checkpoints and one line of results; the best first, so that a stop in between loses nothing."""
         metrics = {}
         if evaluation:
             metrics = {"ap": evaluation.ap, "ap50": evaluation.ap50, "ap75": evaluation.ap75}
-            if evaluation.fitness > self.best:
-                self.best = evaluation.fitness
+            if better := evaluation.fitness > self.best:
+                self.best, self.best_epoch = evaluation.fitness, self.epoch
+            if better and self.processes.is_main:
                 self.checkpoint(metrics).save(self.folder / "best.pt")
                 table = {"epoch": self.epoch, **evaluation.to_dict()}
                 (self.folder / "best.json").write_text(json.dumps(table, indent=2))
+        if not self.processes.is_main:
+            return
         self.checkpoint(metrics).save(self.folder / "last.pt")
-        row = {"epoch": str(self.epoch), "seconds": f"{seconds:.1f}"}
-        row |= {name: f"{value:.4g}" for name, value in (losses | metrics).items()}
-        _append(self.folder / "results.csv", row)
+        if self.config.checkpoint_every and self.epoch % self.config.checkpoint_every == 0:
+            self.checkpoint(metrics).save(self.folder / f"epoch-{self.epoch:04d}.pt")
+            for old in sorted(self.folder.glob("epoch-*.pt"))[: -self.config.keep_checkpoints]:
+                old.unlink()
+        row = {"epoch": str(self.epoch)} | {name: f"{value:.4g}" for name, value in (figures | metrics).items()}
+        append_row(self.folder / "results.csv", row)
         _log.info("  ".join(f"{name} {value}" for name, value in row.items()))
 
 
-def start(config: Config, class_names: tuple[str, ...], folder: Path, *, batches: int, weights: Path | None) -> Run:
-    """Begin a run of ``batches`` batches an epoch, or go on with the one in ``folder``.
+def start(
+    config: Config,
+    class_names: tuple[str, ...],
+    folder: Path,
+    *,
+    batches: int,
+    weights: Path | None = None,
+    processes: Processes | None = None,
+    data: str = "",
+) -> Run:
+    """Begin a run of ``batches`` batches an epoch, or go on with the one in ``folder``. ``data`` names the set's state.
 
-    Raises ConfigError for a recipe that cannot be run here, CheckpointError if the folder holds a run of another recipe
-    or of other classes.
+    Raises ConfigError for a recipe that cannot be run here, CheckpointError if the folder holds a run of another
+    recipe, of other data or of other classes.
     """
-    device = _device(config)
-    variant = _variant(config)
+    processes = processes or Processes()
+    device = choose_device(config, processes)
+    network = _network(config, len(class_names)).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     folder.mkdir(parents=True, exist_ok=True)
-    network = build_network(variant, num_classes=len(class_names))
-    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     if weights is not None:
-        _transfer(network, Checkpoint.load(weights))
+        transfer(network, read_source(weights))
+    processes.copy_from_main(network.state_dict().values())
     schedule = Schedule(config.optimizer, epochs=config.epochs, batches_per_epoch=batches, batch_size=config.batch_size)
+    ema = Ema(network, decay=config.optimizer.ema_decay, tau=config.optimizer.ema_tau)
+    if device.type == "cuda" and not processes.alone:  # the average stays plain: it is for one process
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     run = Run(
         folder=folder,
         config=config,
@@ -102,11 +162,18 @@ def start(config: Config, class_names: tuple[str, ...], folder: Path, *, batches
         network=network,
         optimizer=build_optimizer(network, config.optimizer, batch_size=config.batch_size),
         schedule=schedule,
-        ema=Ema(network, decay=config.optimizer.ema_decay, tau=config.optimizer.ema_tau),
+        ema=ema,
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+        tally=Tally.empty(device),
+        processes=processes,
+        data=data,
     )
     if (folder / "last.pt").exists():
         _resume(run, Checkpoint.load(folder / "last.pt"))
-    (folder / "config.json").write_text(json.dumps(config_to_dict(config), indent=2))
+    if len(set(processes.gather(run.iteration))) > 1:
+        raise ConfigError(f"the processes see different states of {folder}: it must be one folder for all machines")
+    if processes.is_main:
+        (folder / "config.json").write_text(json.dumps(config_to_dict(config), indent=2))
     return run
 
 
@@ -118,9 +185,43 @@ def best_evaluation(folder: Path) -> Evaluation:
     return Evaluation(**table, per_class=per_class)
 
 
+def choose_device(config: Config, processes: Processes) -> torch.device:
+    """Return what this process trains on. Raises ConfigError for a GPU that is not there."""
+    available = torch.cuda.is_available()
+    if config.device == "cuda" and not available:
+        raise ConfigError("device is cuda, but torch finds no CUDA GPU here")
+    if not available or config.device == "cpu":
+        return torch.device("cpu")
+    if processes.local_rank >= torch.cuda.device_count():
+        raise ConfigError(f"process {processes.local_rank} of this machine has no GPU: it has fewer than processes")
+    return torch.device("cuda", processes.local_rank)
+
+
+def _network(config: Config, num_classes: int) -> Network:
+    network = build_network(_variant(config), num_classes=num_classes)
+    if config.anchors:
+        _set_anchors(network, config.anchors)
+    if config.freeze or config.freeze_names:
+        frozen = freeze(network, entries=config.freeze, names=config.freeze_names)
+        _log.info("frozen: %d parameters, from %s to %s", len(frozen), frozen[0], frozen[-1])
+    return network
+
+
+def _set_anchors(network: Network, levels: Iterable[Iterable[float]]) -> None:
+    tables, wanted = network.head.anchors, [list(level) for level in levels]
+    per_level = tables.cells.shape[1] * 2
+    if [len(level) for level in wanted] != [per_level] * len(network.strides):
+        raise ConfigError(f"anchors must be {len(network.strides)} lists of {per_level} numbers: width, height, ...")
+    pixels = torch.tensor(wanted).view_as(tables.cells)
+    tables.pixels.copy_(pixels.view_as(tables.pixels))
+    tables.cells.copy_(pixels / torch.tensor(network.strides).view(-1, 1, 1))
+
+
 def _resume(run: Run, saved: Checkpoint) -> None:
     if _identity(saved.config) != _identity(config_to_dict(run.config)) or saved.class_names != run.class_names:
         raise CheckpointError(f"{run.folder} holds a run of another recipe or of other classes; choose another folder")
+    if run.data != saved.extra.get("data", run.data):
+        raise CheckpointError(f"{run.folder} holds a run of other data: images or boxes changed; choose another folder")
     assert saved.ema is not None
     assert saved.optimizer is not None
     run.network.load_state_dict(saved.state)
@@ -130,31 +231,35 @@ def _resume(run: Run, saved: Checkpoint) -> None:
         parameter = run.network.get_parameter(name)
         parameter.grad = torch.empty_like(parameter).copy_(gradient)
     run.epoch = saved.epoch
-    run.best = saved.extra["best"]
-    _log.info("resumed %s after epoch %d", run.folder, run.epoch)
+    run.step = max(saved.iteration - saved.epoch * run.schedule.batches_per_epoch, 0)
+    run.best, run.best_epoch = saved.extra["best"], saved.extra.get("best_epoch", saved.epoch)
+    run.scaler.load_state_dict(saved.extra.get("scaler", {}) if run.scaler.is_enabled() else {})
+    if run.processes.is_main and run.step:
+        run.tally = Tally(*(value.to(run.device) for value in saved.extra["tally"]))
+    _restore_generators(saved.extra.get("rng", {}), run.device)
+    _log.info("resumed %s after epoch %d and %d batches", run.folder, run.epoch, run.step)
 
 
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _MAY_CHANGE}
+def _identity(config: dict[str, Any]) -> Config:
+    """What makes two runs the same; keys that a run of an older version lacks have their defaults."""
+    defaults = config_to_dict(Config())
+    try:
+        return config_from_dict(config | {key: defaults[key] for key in _MAY_CHANGE})
+    except ConfigError as exc:
+        raise CheckpointError(f"the run's recipe is of another version ({exc}); choose another folder") from exc
 
 
-def _transfer(network: Network, source: Checkpoint) -> None:
-    """Take the tensors of the same name and shape, but no anchors; a head for other classes keeps its own start."""
-    own = network.state_dict()
-    taken = {
-        key: value
-        for key, value in source.weights.items()
-        if key in own and own[key].shape == value.shape and not key.startswith("head.anchors.")
-    }
-    network.load_state_dict(taken, strict=False)
-    _log.info("transferred %d of %d tensors", len(taken), len(own))
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    """States of torch's generators. Nothing draws from them between two steps today; what will, goes on."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
-def _device(config: Config) -> torch.device:
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
-        raise ConfigError("device is cuda, but torch finds no CUDA GPU here")
-    return torch.device(("cuda" if available else "cpu") if config.device == "auto" else config.device)
+def _restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _variant(config: Config) -> Variant:
@@ -166,12 +271,3 @@ def _variant(config: Config) -> Variant:
             f"image_size must be a multiple of {variant.strides[-1]} for {variant.name}, not {config.image_size}"
         )
     return variant
-
-
-def _append(path: Path, row: dict[str, str]) -> None:
-    """Add a line; columns that a row lacks (an epoch without evaluation) stay empty."""
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="")
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
