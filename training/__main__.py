@@ -87,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     recipes = ", ".join(sorted(path.stem for path in _CONFIGS.glob("*.toml")))
     command.add_argument("--config", default="small", help=f"a TOML file, or one of {recipes} (default: small)")
     command.add_argument("--data", type=Path, required=True, help="a set with parts train and val: see docs/data.md")
-    command.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
+    # torchrun takes --run for one of its own options, wherever it stands.
+    command.add_argument("--run", "--folder", dest="folder", type=Path, required=True, help="folder of the run")
     command.add_argument("--weights", type=Path, help="checkpoint or official file to start from, whatever its classes")
     override = "one key of the recipe, e.g. optimizer.learning_rate=0.005; may be repeated"
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=override)

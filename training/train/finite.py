@@ -1,7 +1,7 @@
 """A loss that is not a number ends the run, with a report of what the batch was.
 
 Looking at a loss makes the host wait for a GPU, so there it is done only now and then, for all batches since the last
-look. On a CPU it is done at once, before the batch changes any weight.
+look. On a CPU it is done at once; one process alone does it before the batch changes any weight.
 """
 
 import json
@@ -44,10 +44,13 @@ class FiniteCheck:
         self._waiting: list[tuple[int, Tensor]] = []
         self.last: Seen | None = None  # the latest batch known to be finite
 
-    def add(self, batch: int, terms: Tensor) -> bool:
-        """Take a batch's terms (3,); return whether it is time to look."""
+    def add(self, batch: int, terms: Tensor) -> None:
+        """Take a batch's terms (3,)."""
         self._waiting.append((batch, terms))
-        return batch % self._every == self._every - 1
+
+    def due(self, batch: int) -> bool:
+        """Whether it is time to look, before ``batch``: the same batch in every process."""
+        return batch % self._every == 0
 
     def look(self) -> Seen | None:
         """Return the first batch whose loss is not finite, if any. Waits for the device."""

@@ -37,10 +37,18 @@ class Guard:
     def __post_init__(self) -> None:
         self.check = FiniteCheck(self.run.device)
 
-    def passes(self, weighted: Tensor) -> None:
-        """Look at the batch that is next to change weights, its terms (3,). Raises Interrupted, NonFiniteLoss."""
-        if self.check.add(self.run.step, weighted.detach()) or (self.stop.number and self.run.processes.alone):
+    def before(self) -> None:
+        """Look around before a batch. Raises Interrupted, with the run as it was after the last one; NonFiniteLoss."""
+        if self.run.processes.alone and self.stop.number:
+            raise Interrupted(self.stop.number)
+        if self.check.due(self.run.step):
             self._look(obey=True)
+
+    def passes(self, weighted: Tensor) -> None:
+        """Take a batch's terms (3,). Raises NonFiniteLoss where that costs no waiting: no weight has changed yet."""
+        self.check.add(self.run.step, weighted.detach())
+        if self.run.processes.alone and self.run.device.type == "cpu":
+            self._look(obey=False)
 
     def end(self) -> None:
         """Look at what is left of the epoch. Raises NonFiniteLoss."""

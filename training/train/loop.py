@@ -79,6 +79,7 @@ def train_one_epoch(
     guard = Guard(run, stop, [names[index] for index in _order(run, loader)], loader.batch_size or 1)
     pace, title, quiet = Pace(), f"epoch {run.epoch + 1}/{run.config.epochs}", not run.processes.is_main
     for batch in watched(loader, pace, title=title, done=run.step, total=len(loader), quiet=quiet):
+        guard.before()  # and not after the forward pass, which moves the statistics of batch normalisations
         weighted = stepper.loss(batch)
         guard.passes(weighted)
         stepper.backward(weighted, len(batch.images))

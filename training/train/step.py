@@ -4,6 +4,7 @@ Precision, compilation and the other processes wrap the network here; the networ
 step waits for the device.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,9 +80,10 @@ def wrapped(run: Run) -> nn.Module:
     """The network as the processes run it: averaging gradients over them, and compiled if the recipe says so."""
     model: nn.Module = run.network
     if not run.processes.alone:
-        cuda = run.device.type == "cuda"
+        # It says so of tensors with sides of 1, whose strides mean nothing.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         # Statistics of SyncBN are the same everywhere; those of a CPU's batch normalisations follow rank 0.
-        model = DistributedDataParallel(model, [run.device] if cuda else None, broadcast_buffers=not cuda)
+        model = DistributedDataParallel(model, [run.device] if run.device.type == "cuda" else None)
     if run.config.compile:
         compiled: Any = torch.compile(model)
         return compiled  # type: ignore[no-any-return]

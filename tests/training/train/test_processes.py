@@ -1,0 +1,86 @@
+"""Real processes: two that train together, and one that is told to stop."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import Checkpoint
+from training.config import Config
+from training.data import open_part
+from training.nets import VARIANTS, build_network
+from training.train import train
+
+TORCHRUN = ("torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "training")
+
+
+def arguments(config: Config, data: Path, folder: Path, *more: str) -> list[str]:
+    """The command line of a recipe."""
+    recipe = folder.with_suffix(".toml")
+    tables = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in asdict(config).items() if key not in tables]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    recipe.write_text("\n".join(lines))
+    return ["train", "--config", str(recipe), "--data", str(data), "--folder", str(folder), *more]
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def lively(tmp_path: Path) -> Path:
+    """Weights whose signal reaches the head although no batch normalisation normalises."""
+    torch.manual_seed(0)
+    network = build_network(VARIANTS["tiny"], num_classes=2)
+    for name, parameter in network.named_parameters():
+        if name.startswith("rows") and parameter.dim() == 4:
+            parameter.data *= 2.6
+    Checkpoint("tiny", "training", ("square", "other"), state=network.state_dict()).save(tmp_path / "lively.pt")
+    return tmp_path / "lively.pt"
+
+
+def test_two_processes_equal_one(config: Config, data: Path, lively: Path, tmp_path: Path):
+    """Batch normalisations rest, because only GPUs have one that sees the whole batch."""
+    config = replace(config, freeze_names=("*.bn.*",))
+    more = ("--weights", str(lively))
+    run("training", *arguments(config, data, tmp_path / "one", *more))
+    run(*TORCHRUN, *arguments(config, data, tmp_path / "two", *more))
+    one, two = (Checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))
+    start = Checkpoint.load(lively)
+    moved = max((one.state[name] - start.state[name]).abs().max() for name in start.state)
+    assert moved > 1e-2
+    for name, value in one.state.items():
+        torch.testing.assert_close(two.state[name], value, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-5, atol=1e-5)
+    assert two.metrics == pytest.approx(one.metrics)
+
+
+def test_sigterm_keeps_the_position_and_the_run_goes_on_exactly(config: Config, data: Path, tmp_path: Path):
+    config = replace(config, batch_size=1, epochs=4)
+    command = [sys.executable, "-m", "training", *arguments(config, data, tmp_path / "parts")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1  " in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.search(r"stopped by SIGTERM in epoch \d after \d of 8 batches; the same command goes on there", rest)
+    dataset = open_part(data, "train")
+    for name in ("parts", "whole"):
+        train(config, dataset, val_set=dataset, folder=tmp_path / name)
+    parts, whole = (Checkpoint.load(tmp_path / name / "last.pt") for name in ("parts", "whole"))
+    for name, value in whole.state.items():
+        assert torch.equal(parts.state[name], value), name
+        assert torch.equal(parts.weights[name], whole.weights[name]), name
