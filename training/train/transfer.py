@@ -88,10 +88,11 @@ def _training_name(name: str) -> str:
 
 
 def _reasons(fresh: Iterable[str], own: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
-    def shape(value: Tensor) -> str:
-        return "×".join(map(str, value.shape)) or "scalar"
+    def compared(name: str) -> str:
+        if name not in given:
+            return "not there"
+        there, here = ("x".join(map(str, value.shape)) for value in (given[name], own[name]))
+        return f"{there} there, {here} here"
 
-    found = [
-        f"{n} ({shape(given[n])} there, {shape(own[n])} here)" if n in given else f"{n} (not there)" for n in fresh
-    ]
+    found = [f"{name} ({compared(name)})" for name in fresh]
     return found if len(found) <= _NAMED else [*found[:_NAMED], "..."]
