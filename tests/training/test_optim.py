@@ -10,7 +10,17 @@ from torch import nn
 
 from training.config import Optimizer
 from training.nets import Implicit
-from training.optim import Ema, Schedule, accumulation, build_optimizer, parameter_groups, scaled_weight_decay
+from training.optim import (
+    Ema,
+    Rates,
+    Schedule,
+    accumulation,
+    build_optimizer,
+    limit_gradients,
+    parameter_groups,
+    scaled_weight_decay,
+    set_rates,
+)
 
 
 @pytest.fixture
@@ -122,3 +132,35 @@ def test_a_resumed_average_goes_on_where_it_was(network: nn.Sequential) -> None:
     second.update(network)
     assert second.updates == 2
     torch.testing.assert_close(second.state, first.state)
+
+
+def test_adamw_has_the_same_groups_and_warms_its_biases_up_from_nothing(network: nn.Sequential) -> None:
+    options = Optimizer(kind="adamw", learning_rate=0.001)
+    optimizer = build_optimizer(network, options, batch_size=64)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0, 5e-4, 0]
+    schedule = Schedule(options, epochs=10, batches_per_epoch=1000, batch_size=64)
+    assert schedule.at(0).learning_rates == (0, 0, 0)
+    set_rates(optimizer, schedule.at(5000))
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.937, 0.999)}
+    assert {group["lr"] for group in optimizer.param_groups} == {0.001 * schedule.factor(5)}
+
+
+def test_sgd_is_given_rates_and_momentum(network: nn.Sequential) -> None:
+    optimizer = build_optimizer(network, Optimizer(), batch_size=64)
+    set_rates(optimizer, Rates((0.1, 0.2, 0.3), 0.85, 1))
+    assert [(group["lr"], group["momentum"]) for group in optimizer.param_groups] == [
+        (0.1, 0.85),
+        (0.2, 0.85),
+        (0.3, 0.85),
+    ]
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(0.0, 5.0), (10.0, 5.0), (2.5, 2.5)])
+def test_gradients_are_shortened_together(limit: float, kept: float) -> None:
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    for parameter, gradient in zip(parameters, (3.0, 4.0, None), strict=True):
+        parameter.grad = None if gradient is None else torch.tensor([gradient])
+    assert limit_gradients(parameters, limit) == pytest.approx(5.0)
+    assert parameters[0].grad == pytest.approx(3.0 * kept / 5, rel=1e-5)
+    assert parameters[1].grad == pytest.approx(4.0 * kept / 5, rel=1e-5)
