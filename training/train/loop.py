@@ -104,6 +104,8 @@ def _epochs(
         try:
             figures = train_one_epoch(run, loader, stepper, stop=stop, names=names)
             due = (run.epoch + 1) % run.config.evaluate_every == 0 or run.epoch + 1 == run.config.epochs
+            if due and not run.processes.alone:  # a signal does not end their evaluation, who sends it may
+                run.keep_position()
             evaluation = evaluate_ema(run, val_set, stop) if due else None
         except Interrupted as exc:
             run.keep_position()

@@ -99,9 +99,11 @@ class Run:
 
     def keep_position(self) -> None:
         """Write ``last.pt`` in the middle of an epoch. All processes call it."""
-        self.processes.sum(self.tally.terms)
+        own = self.tally.terms
+        self.tally.terms = self.processes.sum(own.clone())
         if self.processes.is_main:
             self.checkpoint({}).save(self.folder / "last.pt")
+        self.tally.terms = own
         self.processes.wait()
 
     def keep(self, figures: dict[str, float], evaluation: Evaluation | None) -> None:
