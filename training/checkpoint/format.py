@@ -119,11 +119,21 @@ def _replacing(path: Path) -> Iterator[Path]:
         os.fsync(handle)
         os.fchmod(handle, 0o644)
         temporary.replace(path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as exc:  # RuntimeError: how torch.save reports a full disk
         raise CheckpointError(f"{path}: could not be written ({str(exc).splitlines()[0]})") from exc
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk too: without it, a power cut may bring the old file back, or none."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _first_foreign(value: object, where: str) -> str | None:
