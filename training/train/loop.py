@@ -47,6 +47,8 @@ def train(
     cuda = choose_device(config, identify()).type == "cuda"
     with StopRequest() as stop, joined(cuda=cuda) as processes:
         torch.manual_seed(config.seed + processes.rank)
+        # Tries kernels for each new shape and keeps the fastest: worth it where shapes stay.
+        torch.backends.cudnn.benchmark = cuda and not config.multi_scale
         loader = _loader(config, train_set, processes, pin_memory=cuda)
         data = {"train": fingerprint(train_set), "val": fingerprint(val_set)}
         run = start(

@@ -64,9 +64,10 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or no epoch of the recipe's patience was better than the best."""
-        patience = self.config.patience
-        return self.epoch >= self.config.epochs or 0 < patience <= self.epoch - self.best_epoch
+        """Whether the last epoch is done, or as many as the recipe's patience were, up to the last one scored."""
+        scored = self.epoch - self.epoch % self.config.evaluate_every
+        impatient = self.best_epoch > 0 and 0 < self.config.patience <= scored - self.best_epoch
+        return self.epoch >= self.config.epochs or impatient
 
     def checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
         """Everything that resuming needs."""

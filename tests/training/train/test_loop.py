@@ -94,6 +94,15 @@ def test_training_ends_where_patience_does(config: Config, squares: CocoDataset,
     assert last.epoch == best.epoch + 2 < 9
 
 
+@pytest.mark.parametrize(("epoch", "best", "ends"), [(3, 0, False), (7, 5, False), (10, 5, True), (12, 10, False)])
+def test_patience_counts_to_the_last_epoch_that_was_scored(
+    epoch: int, best: int, ends: bool, config: Config, tmp_path: Path
+):
+    run = start(replace(config, epochs=99, patience=2, evaluate_every=5), ("a",), tmp_path, batches=2)
+    run.epoch, run.best_epoch = epoch, best
+    assert run.finished == ends
+
+
 def test_periodic_checkpoints_are_pruned(config: Config, squares: CocoDataset, tmp_path: Path):
     config = replace(config, epochs=5, evaluate_every=5, checkpoint_every=1, keep_checkpoints=2)
     train(config, squares, val_set=squares, folder=tmp_path / "run")
