@@ -21,7 +21,9 @@ from training.train.step import Stepper
 from training.train.tally import Tally
 
 
-@pytest.mark.parametrize("changes", [{"precision": "fp16"}, {"multi_scale": True}])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({"precision": "fp16"}, marks=pytest.mark.long), {"multi_scale": True}]
+)
 def test_a_resumed_run_is_the_uninterrupted_one(changes: dict, config: Config, squares: CocoDataset, tmp_path: Path):
     """2 + 2 epochs against 4; the state after two is that of a run stopped there."""
     config = replace(config, epochs=4, checkpoint_every=2, **changes)
@@ -153,6 +155,7 @@ def test_a_recipe_may_bring_its_own_anchors(config: Config, tmp_path: Path):
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of its own parts
 def test_a_compiled_step_is_the_plain_one(config: Config, squares: CocoDataset, tmp_path: Path):
     results = {}
     for compiled in (False, True):

@@ -52,9 +52,9 @@ def lively(tmp_path: Path) -> Path:
 def test_two_processes_equal_one(config: Config, data: Path, lively: Path, tmp_path: Path):
     """Batch normalisations rest, because only GPUs have one that sees the whole batch."""
     config = replace(config, freeze_names=("*.bn.*",))
-    more = ("--weights", str(lively))
-    run("training", *arguments(config, data, tmp_path / "one", *more))
-    run(*TORCHRUN, *arguments(config, data, tmp_path / "two", *more))
+    dataset = open_part(data, "train")
+    train(config, dataset, val_set=dataset, folder=tmp_path / "one", weights=lively)
+    run(*TORCHRUN, *arguments(config, data, tmp_path / "two", "--weights", str(lively)))
     one, two = (Checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))
     start = Checkpoint.load(lively)
     moved = max((one.state[name] - start.state[name]).abs().max() for name in start.state)
