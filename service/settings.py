@@ -119,6 +119,14 @@ class Settings(BaseSettings):
             raise ValueError(f"no picture format is called {unknown[0]!r}; there are {', '.join(sorted(FORMATS))}")
         return names
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in filter(None, (part.strip() for part in origins.split(","))):
+            if not re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]*?#]+)(:[0-9]{1,5})?/?", origin):
+                raise ValueError(f"{origin!r} is no origin such as https://example.org or http://10.0.0.5:8080")
+        return origins
+
     @field_validator("rate", "anonymous_rate")
     @classmethod
     def _readable_rate(cls, text: str | None) -> str | None:

@@ -114,7 +114,7 @@ class DeepStackRoutes:
         content_type = request.headers.get("content-type", "")
         check_content_type(content_type)
         deadline = self._intake.deadline(request)
-        if not self._door.awaits_key(request):
+        if not (content_type.lower().startswith("multipart/form-data") and self._door.awaits_key(request)):
             await self._door.detect(request)
             with self._detector.place(deadline) as place:
                 upload = await self._intake.receive(request, content_type, deadline)

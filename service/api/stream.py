@@ -83,13 +83,14 @@ class StreamRoute:
         """For a plain GET, which upgrades nothing."""
         headers = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
         detail = f"{STREAM_PATH} is a WebSocket; open it as one"
+        Exchange.of(request).error = "upgrade-required"
         problem = Problem(426, "upgrade-required", "Upgrade required", detail, headers=headers)
         return problem.response(Exchange.of(request).request_id, STREAM_PATH)
 
     async def _answer(self, connection: HTTPConnection, receive: Receive, send: Send) -> None:
         exchange = Exchange.of(connection)
         try:
-            if connection.url.path != STREAM_PATH:
+            if connection.scope["path"] != STREAM_PATH:
                 problem = Problem(404, "not-found", "Not Found", "there is no WebSocket but that of /v1/stream")
                 await self._deny(problem, connection, receive, send)
                 return

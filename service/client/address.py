@@ -33,4 +33,5 @@ class Address:
         """What httpx calls `verify`."""
         if self.authority is None:
             return True
-        return ssl.create_default_context(cadata=self.authority.decode("ascii"))
+        # Only what is between the certificates, such as a name in a comment, may be anything but ASCII.
+        return ssl.create_default_context(cadata=self.authority.decode("ascii", "ignore"))

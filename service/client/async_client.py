@@ -11,7 +11,7 @@ from grpc.aio import Channel
 
 from service.client import web
 from service.client.address import Address
-from service.client.errors import ClientError, TimedOut
+from service.client.errors import CLOSED, ClientError, ConnectionFailed, TimedOut
 from service.client.frames import Delivery, Opening
 from service.client.looped import AsyncFrames, AsyncLine, stream_frames
 from service.client.options import DetectOptions, Options
@@ -19,6 +19,7 @@ from service.client.picture import Picture, read_picture
 from service.client.results import Model, Outcome, Result
 from service.client.retry import Retries
 from service.client.rpc import credentials, open_async_channel
+from service.streams.wire.detection_pb2_grpc import DetectionStub
 
 T = TypeVar("T")
 
@@ -44,9 +45,12 @@ class AsyncClient:
         self._connect_timeout_s = connect_timeout_s
         self._retries = retries if isinstance(retries, Retries) else Retries(retries)
         self._sleep = sleep
-        self._http = httpx.AsyncClient(base_url=url, headers=web.authorisation(key), verify=self._address.trust())
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=web.authorisation(key), verify=self._address.trust(), trust_env=False
+        )
         # Opened by the first stream: it belongs to the event loop of that.
         self._channel: Channel | None = None
+        self._closed = False
 
     async def detect(
         self, picture: Picture, *, timeout_s: float | None = None, **options: Unpack[DetectOptions]
@@ -79,13 +83,12 @@ class AsyncClient:
         Raises a ClientError, also where the connection is lost: what was sent and not answered then is not known.
         """
         opening = Opening(Options(**options), delivery, max_age_s, credits, name, jpeg_quality)
-        line = AsyncLine(
-            self._open_channel(), credentials(self._key), self._retries, self._limit(timeout_s), self._sleep
-        )
+        line = AsyncLine(self._open_stub(), credentials(self._key), self._retries, self._limit(timeout_s), self._sleep)
         return stream_frames(line, frames, opening)
 
     async def aclose(self) -> None:
         """Closes all connections; streams that are still open end with a ClientError."""
+        self._closed = True
         await self._http.aclose()
         if self._channel is not None:
             await self._channel.close()
@@ -106,6 +109,8 @@ class AsyncClient:
         """Sends a request until it is answered, and reads the answer. It changes nothing, so it may go twice."""
         attempts = self._retries.within(self._limit(timeout_s))
         while True:
+            if self._closed:
+                raise ConnectionFailed(CLOSED)
             left_s = attempts.left_s()
             built = request.build(self._http, left_s, connect_timeout_s=self._connect_timeout_s)
             try:
@@ -119,10 +124,12 @@ class AsyncClient:
                 return await self._http.send(request)
         except TimeoutError:
             raise TimedOut("no answer in time") from None
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise web.transport_error(exc) from exc
 
-    def _open_channel(self) -> Channel:
+    def _open_stub(self) -> DetectionStub:
+        if self._closed:
+            raise ConnectionFailed(CLOSED)
         if self._channel is None:
             self._channel = open_async_channel(self._address, connect_timeout_s=self._connect_timeout_s)
-        return self._channel
+        return DetectionStub(self._channel)  # type: ignore[no-untyped-call] # generated

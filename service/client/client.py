@@ -12,7 +12,7 @@ from grpc import Channel
 
 from service.client import web
 from service.client.address import Address
-from service.client.errors import ClientError
+from service.client.errors import CLOSED, ClientError, ConnectionFailed
 from service.client.frames import Delivery, Frame, Opening
 from service.client.options import DetectOptions, Options
 from service.client.picture import Picture, Pixels, read_picture
@@ -20,6 +20,7 @@ from service.client.results import Model, Outcome, Result
 from service.client.retry import Retries
 from service.client.rpc import credentials, open_channel
 from service.client.threaded import Line, stream_frames
+from service.streams.wire.detection_pb2_grpc import DetectionStub
 
 T = TypeVar("T")
 
@@ -30,7 +31,10 @@ class Client:
     key: an API key. timeout_s: of a call that sets none, with all its tries. connect_timeout_s: of one connection.
     ca: a PEM file of the authority that the service's certificate is from, where that is not a public one.
     grpc: host:port of the gRPC server that streams go to; by default the URL's host and port 50051.
-    sleep: how to wait between tries. There is no way to trust any certificate at all: it would give the key away.
+    sleep: how to wait between tries.
+
+    Proxies that the environment names are not used, and there is no way to trust any certificate at all: either would
+    give the key away.
     """
 
     def __init__(
@@ -51,10 +55,13 @@ class Client:
         self._connect_timeout_s = connect_timeout_s
         self._retries = retries if isinstance(retries, Retries) else Retries(retries)
         self._sleep = sleep
-        self._http = httpx.Client(base_url=url, headers=web.authorisation(key), verify=self._address.trust())
+        self._http = httpx.Client(
+            base_url=url, headers=web.authorisation(key), verify=self._address.trust(), trust_env=False
+        )
         # Opened by the first stream: who detects only needs no gRPC.
         self._channel: Channel | None = None
         self._opening = threading.Lock()
+        self._closed = False
 
     def detect(self, picture: Picture, *, timeout_s: float | None = None, **options: Unpack[DetectOptions]) -> Result:
         """What is in a picture: a path, the bytes of a file, or (H, W, 3) uint8 RGB, which goes as JPEG of quality 95.
@@ -95,13 +102,14 @@ class Client:
         Raises a ClientError, also where the connection is lost: what was sent and not answered then is not known.
         """
         opening = Opening(Options(**options), delivery, max_age_s, credits, name, jpeg_quality)
-        line = Line(self._open_channel(), credentials(self._key), self._retries, self._limit(timeout_s), self._sleep)
+        line = Line(self._open_stub(), credentials(self._key), self._retries, self._limit(timeout_s), self._sleep)
         return stream_frames(line, frames, opening)
 
     def close(self) -> None:
         """Closes all connections; streams that are still open end with a ClientError."""
         self._http.close()
         with self._opening:
+            self._closed = True
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
@@ -121,6 +129,8 @@ class Client:
         """Sends a request until it is answered, and reads the answer. It changes nothing, so it may go twice."""
         attempts = self._retries.within(self._limit(timeout_s))
         while True:
+            if self._closed:
+                raise ConnectionFailed(CLOSED)
             built = request.build(self._http, attempts.left_s(), connect_timeout_s=self._connect_timeout_s)
             try:
                 return read(self._send(built))
@@ -130,11 +140,14 @@ class Client:
     def _send(self, request: httpx.Request) -> httpx.Response:
         try:
             return self._http.send(request)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise web.transport_error(exc) from exc
 
-    def _open_channel(self) -> Channel:
+    def _open_stub(self) -> DetectionStub:
+        # Made here, not where the stream begins: of a channel that was closed meanwhile gRPC makes no stub but a crash.
         with self._opening:
+            if self._closed:
+                raise ConnectionFailed(CLOSED)
             if self._channel is None:
                 self._channel = open_channel(self._address, connect_timeout_s=self._connect_timeout_s)
-            return self._channel
+            return DetectionStub(self._channel)  # type: ignore[no-untyped-call] # generated

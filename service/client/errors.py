@@ -37,6 +37,10 @@ class Problem:
     request_id: str = ""
 
 
+# What a client says that was closed before.
+CLOSED = "the client is closed"
+
+
 class ClientError(Exception):
     """Root of the tree."""
 

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from service.client.errors import ClientError, ServiceFailed, TimedOut
+from service.client.errors import CLOSED, ClientError, ConnectionFailed, ServiceFailed, TimedOut
 from service.client.frames import Frame, Opening
 from service.client.picture import Pixels
 from service.client.results import Outcome
@@ -31,7 +31,7 @@ AsyncFrames = AsyncIterable[bytes | Pixels | Frame]
 class AsyncLine:
     """What a stream is opened on, and how long that is tried. `metadata` brings the key."""
 
-    channel: grpc.aio.Channel
+    stub: DetectionStub
     metadata: tuple[tuple[str, str], ...]
     retries: Retries
     timeout_s: float
@@ -79,6 +79,12 @@ class AsyncFeed:
                 self._changed.set()
                 # The frames may be there without a wait, and others must get their turn.
                 await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            # Of this task, or of something that the frames wait for, which the caller would not hear of.
+            cancelled = RuntimeError("what the frames come from was cancelled")
+            cancelled.__cause__ = error
+            self._end(cancelled)
+            raise
         except Exception as error:  # noqa: BLE001 - the caller's task raises it
             self._end(error)
         else:
@@ -128,11 +134,10 @@ class AsyncFeed:
 
 async def _open(line: AsyncLine, opening: Opening) -> tuple[Any, AsyncFeed]:
     """The call, once the service has opened its side. No frame is read before, so it can be tried again."""
-    stub = DetectionStub(line.channel)  # type: ignore[no-untyped-call] # generated
     attempts = line.retries.within(line.timeout_s)
     while True:
         left_s, feed = attempts.left_s(), AsyncFeed(opening)
-        call = stub.DetectStream(metadata=line.metadata)
+        call = _begin(line)
         try:
             async with asyncio.timeout(left_s):
                 feed.receive(await _opened(call, opening))
@@ -147,6 +152,13 @@ async def _open(line: AsyncLine, opening: Opening) -> tuple[Any, AsyncFeed]:
             raise
         else:
             return call, feed
+
+
+def _begin(line: AsyncLine) -> Any:
+    try:
+        return line.stub.DetectStream(metadata=line.metadata)
+    except grpc.aio.UsageError as exc:  # so gRPC says that its channel is closed
+        raise ConnectionFailed(CLOSED) from exc
 
 
 async def _opened(call: Any, opening: Opening) -> pb.StreamResponse:

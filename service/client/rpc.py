@@ -1,24 +1,15 @@
-"""How a gRPC call ends, in the tree of service.client.errors, and how its channel is set up.
-
-The details of google.rpc say it exactly, where googleapis-common-protos is installed; without it the code has to do.
-"""
+"""How a gRPC call ends, in the tree of service.client.errors, and how its channel is set up."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 
 from service.client.address import Address
 from service.client.errors import ClientError, ConnectionFailed, Finding, Problem, TimedOut, error_of
-
-try:
-    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-    from google.rpc.status_pb2 import Status
-except ImportError:  # the extra `client` does not bring it
-    DETAILED = False
-else:
-    DETAILED = True
 
 DETAILS = "grpc-status-details-bin"
 REQUEST_ID = "x-request-id"
@@ -35,8 +26,10 @@ STATUS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
-# A peer that is gone is noticed by a ping; a service that comes back is found within seconds.
+# A peer that is gone is noticed by a ping; a service that comes back is found within seconds. The key is for the
+# service, and for no proxy that an environment happens to name.
 CHANNEL_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -84,7 +77,7 @@ def _error(code: grpc.StatusCode, text: str, trailers: Iterable[tuple[str, str |
     name = code.name.lower().replace("_", "-")
     problem = Problem(status, name, _title(name), text, request_id=request_id)
     details = metadata.get(DETAILS)
-    if not DETAILED or not isinstance(details, bytes):
+    if not isinstance(details, bytes):
         return error_of(problem)
     return _detailed(problem, details)
 

@@ -33,7 +33,7 @@ class Session:
         self._unsent: deque[FramesDropped] = deque()
         self._sent_since = True
         self._ended = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._retry_after_s: float | None = None
         self._closing = False
 
@@ -76,7 +76,7 @@ class Session:
             self._unanswered += 1
         return frame
 
-    def end(self, error: Exception | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
         """No frame comes any more, or an error did in its place, which `conclude` raises."""
         self._ended = True
         self._error = self._error or error
@@ -111,7 +111,7 @@ class Session:
         self._unsent.clear()
         return told
 
-    def failure(self) -> Exception | None:
+    def failure(self) -> BaseException | None:
         """The error that the frames ended in, or why a stream that the service ended well did not answer them all."""
         if self._error is not None:
             return self._error

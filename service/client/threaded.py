@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from service.client.errors import ClientError, ServiceFailed, TimedOut
+from service.client.errors import CLOSED, ClientError, ConnectionFailed, ServiceFailed, TimedOut
 from service.client.frames import Frame, Opening
 from service.client.picture import Pixels
 from service.client.results import Outcome
@@ -31,7 +31,7 @@ LEAVE_S = 1.0
 class Line:
     """What a stream is opened on, and how long that is tried. `metadata` brings the key."""
 
-    channel: grpc.Channel
+    stub: DetectionStub
     metadata: tuple[tuple[str, str], ...]
     retries: Retries
     timeout_s: float
@@ -79,7 +79,7 @@ class Feed:
                 except StopIteration:
                     break
                 self._put(Frame.of(picture))
-        except Exception as error:  # noqa: BLE001 - the caller's thread raises it
+        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
             self._end(error)
         else:
             self._end(None)
@@ -122,7 +122,7 @@ class Feed:
             self._changed.notify_all()
             return frame
 
-    def _end(self, error: Exception | None) -> None:
+    def _end(self, error: BaseException | None) -> None:
         with self._changed:
             self._session.end(error)
             self._changed.notify_all()
@@ -130,11 +130,10 @@ class Feed:
 
 def _open(line: Line, opening: Opening) -> tuple[Any, Feed]:
     """The call, once the service has opened its side. No frame is read before, so it can be tried again."""
-    stub = DetectionStub(line.channel)  # type: ignore[no-untyped-call] # generated
     attempts = line.retries.within(line.timeout_s)
     while True:
         left_s, feed = attempts.left_s(), Feed(opening)
-        call = stub.DetectStream(feed.requests(), metadata=line.metadata)
+        call = _begin(line, feed)
         try:
             feed.receive(_opened(call, left_s))
         except ClientError as error:
@@ -145,6 +144,13 @@ def _open(line: Line, opening: Opening) -> tuple[Any, Feed]:
             raise
         else:
             return call, feed
+
+
+def _begin(line: Line, feed: Feed) -> Any:
+    try:
+        return line.stub.DetectStream(feed.requests(), metadata=line.metadata)
+    except ValueError as exc:  # so gRPC says that its channel is closed
+        raise ConnectionFailed(CLOSED) from exc
 
 
 def _opened(call: Any, left_s: float) -> pb.StreamResponse:

@@ -13,6 +13,9 @@ from service.client.options import Options
 from service.client.picture import media_type
 from service.client.results import Detections, Model, ModelVersion, Result
 
+# More is told to the service as this; it has a shorter limit of its own.
+LONGEST_S = 1e6
+
 
 def authorisation(key: str | None) -> dict[str, str]:
     """The header that brings a key."""
@@ -32,7 +35,10 @@ class Request:
         self, client: httpx.Client | httpx.AsyncClient, left_s: float, *, connect_timeout_s: float
     ) -> httpx.Request:
         """With the client's address and headers."""
-        headers = {"Accept": "application/json", "X-Request-Timeout-Ms": str(max(1, int(left_s * 1000)))}
+        headers = {
+            "Accept": "application/json",
+            "X-Request-Timeout-Ms": str(max(1, int(min(left_s, LONGEST_S) * 1000))),
+        }
         if self.content is not None:
             headers["Content-Type"] = media_type(self.content)
         timeout = httpx.Timeout(left_s, connect=min(left_s, connect_timeout_s))
@@ -49,11 +55,13 @@ def detect(data: bytes, options: Options) -> Request:
     return Request("POST", "/v1/detect", tuple(options.to_query()), data)
 
 
-def transport_error(error: httpx.TransportError) -> ClientError:
+def transport_error(error: httpx.RequestError) -> ClientError:
     """What httpx raises, in the tree of service.client.errors."""
     text = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return TimedOut(f"no answer in time: {text}")
+    if not isinstance(error, httpx.TransportError):
+        return ServiceFailed(f"an answer that cannot be read: {text}")
     return ConnectionFailed(text)
 
 
@@ -69,7 +77,7 @@ def read_result(response: httpx.Response) -> Result:
             request_id=document["request_id"],
             cached="; hit" in response.headers.get("Cache-Status", ""),
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise _not_ours(response) from exc
 
 
@@ -78,7 +86,7 @@ def read_models(response: httpx.Response) -> tuple[Model, ...]:
     document = _document(response)
     try:
         return tuple(_model(model) for model in document["models"])
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise _not_ours(response) from exc
 
 
@@ -87,7 +95,7 @@ def _document(response: httpx.Response) -> Any:
         raise error_of(_problem(response), retry_after_s=_retry_after_s(response))
     try:
         return response.json()
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise _not_ours(response) from exc
 
 
@@ -104,7 +112,7 @@ def _problem(response: httpx.Response) -> Problem:
             findings=tuple(Finding(found["pointer"], found["detail"]) for found in document.get("errors", ())),
             request_id=document.get("request_id", request_id),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         title = f"{response.status_code} {response.reason_phrase}"
         return Problem(response.status_code, "unknown", title, response.text[:200], request_id=request_id)
 

@@ -246,3 +246,8 @@ def test_a_trace_endpoints_password_is_not_shown(endpoint: str, shown: str):
     settings = Settings.load({"trace_endpoint": endpoint})
     assert json.loads(settings.as_line())["trace_endpoint"] == shown
     assert settings.trace_endpoint == endpoint
+
+
+@pytest.mark.parametrize("origin", ["example.org", "*", "https://a/app", "ftp://a", "https://a:port"])
+def test_what_is_no_origin_is_refused(origin: str):
+    assert f"{origin!r} is no origin" in refused(allowed_origins=f"https://fine.example,{origin}")

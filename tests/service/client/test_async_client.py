@@ -220,3 +220,26 @@ async def test_a_server_that_is_silent_times_out(png: bytes):
         async with AsyncClient("http://127.0.0.1:1", grpc=address) as client:
             with pytest.raises(TimedOut):
                 await anext(client.stream(several(png), timeout_s=0.2))
+
+
+async def test_a_closed_client_says_so_wherever_it_is_asked(serving: Any, png: bytes):
+    client = AsyncClient(serving.url, grpc=serving.grpc)
+
+    async def frames() -> AsyncIterator[bytes]:
+        yield png
+
+    begun = client.stream(frames())
+    await client.aclose()
+    for ask in (lambda: anext(begun), lambda: client.detect(png), client.models):
+        with pytest.raises(ConnectionFailed, match="closed"):
+            await ask()
+
+
+async def test_a_source_that_is_cancelled_ends_the_stream(client: AsyncClient, png: bytes):
+    async def frames() -> AsyncIterator[bytes]:
+        yield png
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="cancelled"):
+        async for _ in client.stream(frames(), delivery="every"):
+            pass

@@ -5,7 +5,7 @@ import sys
 
 SERVER_ONLY = (
     "fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "openvino", "redis", "prometheus_client",
-    "orjson", "blake3", "grpc_health", "grpc_status", "google.rpc", "tritonclient", "torch", "cv2", "PIL",
+    "orjson", "blake3", "grpc_health", "grpc_status", "tritonclient", "torch", "cv2", "PIL",
     "service.api", "service.app", "service.live", "service.detector", "service.errors", "service.vision",
 )  # fmt: skip
 BLOCKER = """
@@ -32,20 +32,6 @@ def test_who_blocks_what_it_does_need_is_told():
     # So that the test above can fail.
     script = "try:\n    import service.client\nexcept ModuleNotFoundError as error:\n    print(error.name)"
     assert run(script, "httpx") == "httpx\n"
-
-
-def test_without_google_rpc_the_code_of_a_call_has_to_do():
-    script = """
-import grpc
-from service.client.rpc import call_error
-class Ended:
-    code = staticmethod(lambda: grpc.StatusCode.NOT_FOUND)
-    details = staticmethod(lambda: "no such model")
-    trailing_metadata = staticmethod(lambda: (("x-request-id", "abc"), ("grpc-status-details-bin", b"x")))
-error = call_error(Ended())
-print(type(error).__name__, error.problem.status, error.problem.name, error.problem.request_id)
-"""
-    assert run(script, "google.rpc") == "RequestRefused 404 not-found abc\n"
 
 
 def test_without_supervision_it_is_said_what_to_install():

@@ -231,3 +231,29 @@ def test_closing_the_client_ends_its_streams(serving: Any, png: bytes):
     client.close()
     with pytest.raises(ConnectionFailed):
         list(stream)
+
+
+def test_a_closed_client_says_so_wherever_it_is_asked(serving: Any, png: bytes):
+    client = Client(serving.url, grpc=serving.grpc)
+    begun = client.stream(iter([png]))
+    client.close()
+    for ask in (lambda: next(begun), lambda: client.stream(iter([png])), lambda: client.detect(png), client.models):
+        with pytest.raises(ConnectionFailed, match="closed"):
+            ask()
+
+
+def test_a_source_that_ends_the_program_ends_the_stream(client: Client, png: bytes):
+    def frames() -> Iterator[bytes]:
+        yield png
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        list(client.stream(frames(), delivery="every"))
+
+
+def test_proxies_of_the_environment_are_not_used(serving: Any, png: bytes, monkeypatch: pytest.MonkeyPatch):
+    for name in ("HTTP_PROXY", "http_proxy", "grpc_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Client(serving.url, grpc=serving.grpc, retries=0) as client:
+        assert len(client.detect(png).detections) == 2
+        assert len(list(client.stream(iter([png]), delivery="every"))) == 1
