@@ -78,7 +78,8 @@ class Session:
 
     def end(self, error: BaseException | None = None) -> None:
         """No frame comes any more, or an error did in its place, which `conclude` raises."""
-        self._ended = True
+        # Who stops reading because the service is closing has not come to the end of the frames.
+        self._ended = self._ended or not self._closing
         self._error = self._error or error
 
     def close(self) -> None:

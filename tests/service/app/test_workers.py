@@ -99,7 +99,7 @@ def test_the_folder_of_numbers_is_known_to_all_and_goes_in_the_end(muster: Muste
     (folder,) = {who(crew)["folder"] for _ in range(20)}
     assert Path(folder).is_dir()
     crew.process.send_signal(signal.SIGTERM)
-    assert crew.process.wait(20) == 0
+    assert crew.process.wait(60) == 0
     assert not Path(folder).exists()
 
 
@@ -120,7 +120,7 @@ def test_a_signal_ends_all(muster: Muster, sig: signal.Signals):
     crew = muster(workers=3)
     pids = until_all_answer(crew, 3)
     crew.process.send_signal(sig)
-    assert crew.process.wait(20) == 0
+    assert crew.process.wait(60) == 0
     assert all(map(is_gone, pids))
     with pytest.raises(ConnectionRefusedError):
         crew.open()
@@ -135,7 +135,7 @@ def test_a_second_signal_is_handed_on_too(muster: Muster):
         crew.await_log(f"told {pid}")
     assert until_all_answer(crew) == pids
     crew.process.send_signal(signal.SIGTERM)
-    assert crew.process.wait(20) == 0
+    assert crew.process.wait(60) == 0
     assert len(re.findall(r"told \d+", crew.log.read_text())) == 4
 
 
@@ -147,7 +147,7 @@ def test_ctrl_c_in_a_terminal_is_one_signal_to_each(muster: Muster):
         crew.await_log(f"told {pid}")
     assert until_all_answer(crew) == pids
     os.killpg(crew.process.pid, signal.SIGINT)
-    assert crew.process.wait(20) == 0
+    assert crew.process.wait(60) == 0
     assert len(re.findall(r"told \d+", crew.log.read_text())) == 4
 
 
@@ -155,7 +155,7 @@ def test_a_signal_while_workers_are_being_started_ends_them_too(muster: Muster):
     crew = muster(workers=4)
     crew.process.send_signal(signal.SIGTERM)
     # Less than what a worker is given that was told nothing.
-    assert crew.process.wait(20) == 0
+    assert crew.process.wait(60) == 0
     assert "is killed" not in crew.log.read_text()
     with pytest.raises(ConnectionRefusedError):
         crew.open()

@@ -127,6 +127,15 @@ def test_a_frame_that_the_closing_service_no_longer_read_is_missed():
     assert isinstance(session.failure(), ServiceUnavailable)
 
 
+def test_who_stops_since_the_service_closes_has_not_come_to_the_end():
+    session = opened("latest")
+    send(session, 0)
+    session.receive(result(0))
+    session.receive(pb.StreamResponse(closing=pb.Closing(retry_after=1.0)))
+    session.end()
+    assert isinstance(session.failure(), ServiceUnavailable)
+
+
 def test_an_end_that_nobody_asked_for_is_a_failure():
     session = opened("latest")
     send(session, 0)
