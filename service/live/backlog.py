@@ -7,7 +7,15 @@ its credits.
 import heapq
 from collections.abc import Callable
 
-from service.errors import DeadlineExceeded, EngineDown, ImageError, Overloaded, RateLimited, ServiceError
+from service.errors import (
+    DeadlineExceeded,
+    EngineDown,
+    ImageError,
+    ModelNotReady,
+    Overloaded,
+    RateLimited,
+    ServiceError,
+)
 from service.live.frame import Answered, Failed, Frame
 from service.live.order import Order, Slot
 
@@ -31,6 +39,7 @@ class Backlog:
         self._waiting: list[tuple[int, Slot]] = []
         self._paused = False
         self._pause_s = FIRST_PAUSE_S
+        self._patient = True
 
     @property
     def full(self) -> bool:
@@ -53,10 +62,14 @@ class Backlog:
             slot.deadline = now + self._timeout_s
         elif slot.deadline <= now:
             late = slot.refusal or DeadlineExceeded("the deadline passed before the frame was done")
-            slot.outcome = Failed(slot.frame.emptied(), late)
+            slot.settle(Failed(slot.frame.emptied(), late))
             return None
         self._order.begin(slot)
         return slot
+
+    def drain(self) -> None:
+        """See Intake."""
+        self._patient = self._paused = False
 
     def resume(self) -> None:
         """The pause is over."""
@@ -64,7 +77,7 @@ class Backlog:
 
     def answer(self, slot: Slot, answered: Answered) -> None:
         """See Intake."""
-        slot.outcome = answered
+        slot.settle(answered)
         self._pause_s = FIRST_PAUSE_S
 
     def refuse(self, slot: Slot, error: ServiceError | ImageError, now: float) -> None:
@@ -73,13 +86,13 @@ class Backlog:
         match error:
             case RateLimited():
                 pause_s: float = error.retry_after_s
-            case Overloaded() | EngineDown():
+            case Overloaded() | EngineDown() | ModelNotReady():
                 pause_s = self._pause_s
             case _:
-                slot.outcome = Failed(slot.frame.emptied(), error)
+                slot.settle(Failed(slot.frame.emptied(), error))
                 return
-        if now + pause_s >= slot.deadline:
-            slot.outcome = Failed(slot.frame.emptied(), error)
+        if now + pause_s >= slot.deadline or not self._patient:
+            slot.settle(Failed(slot.frame.emptied(), error))
             return
         slot.refusal = error
         heapq.heappush(self._waiting, (slot.frame.sequence, slot))

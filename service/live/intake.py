@@ -28,6 +28,10 @@ class Intake(Protocol):
         """The frame that begins now, with its deadline; None where it turns out to be too late for it."""
         ...
 
+    def drain(self) -> None:
+        """The end is near: a frame that waits has one more turn, and what that brings is its answer."""
+        ...
+
     def answer(self, slot: Slot, answered: Answered) -> None:
         """A frame that had begun is answered."""
         ...

@@ -47,7 +47,10 @@ class Mailbox:
 
     def answer(self, slot: Slot, answered: Answered) -> None:
         """See Intake."""
-        slot.outcome = answered
+        slot.settle(answered)
+
+    def drain(self) -> None:
+        """See Intake. Nothing is tried again anyway."""
 
     def refuse(self, slot: Slot, error: ServiceError | ImageError, now: float) -> None:
         """It is not tried again: a newer frame is worth more."""
@@ -59,4 +62,4 @@ class Mailbox:
             case RateLimited():
                 self._order.drop(slot, "rate")
             case _:
-                slot.outcome = Failed(slot.frame.emptied(), error)
+                slot.settle(Failed(slot.frame.emptied(), error))

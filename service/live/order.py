@@ -25,6 +25,11 @@ class Slot:
     charged: bool = False
     refusal: ServiceError | None = None
 
+    def settle(self, outcome: Outcome) -> None:
+        """What became of it; nobody needs its picture any more, however long the answer waits to be sent."""
+        self.outcome = outcome
+        self.frame = self.frame.emptied()
+
 
 class Order:
     """`unsent` are the frames whose answer was not sent, `begun` those of them that had a turn."""
@@ -58,7 +63,7 @@ class Order:
     def drop(self, slot: Slot, reason: DropReason) -> None:
         """The newest of a row of drops joins those before it."""
         sequence = slot.frame.sequence
-        slot.outcome = Dropped(reason, sequence, sequence, 1)
+        slot.settle(Dropped(reason, sequence, sequence, 1))
         if len(self._slots) > 1 and self._slots[-1] is slot and not slot.begun:
             before = self._slots[-2]
             joined = _join(before.outcome, slot.outcome)

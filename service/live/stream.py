@@ -76,7 +76,9 @@ class Stream:
         self._context = contextvars.Context()
         self._last: int | None = None
         self._draining = False
+        # Nothing is read any more; and whether that is since the frames have ended.
         self._read_all = False
+        self._all_came = False
         self._ended = False
         self._bug: BaseException | None = None
 
@@ -101,6 +103,8 @@ class Stream:
     def drain(self) -> None:
         """No further frame is read; what was accepted is answered, and `run` ends."""
         self._draining = True
+        self._intake.drain()
+        self._share.ask()
         self._news.set()
         self._room.set()
 
@@ -116,7 +120,7 @@ class Stream:
                 if count % READ_AT_ONCE == 0:
                     await asyncio.sleep(0)
         except StopAsyncIteration:
-            pass
+            self._all_came = True
         finally:
             self._read_all = True
             self._news.set()
@@ -131,7 +135,7 @@ class Stream:
     def _accept(self, frame: Frame) -> None:
         if self._last is not None and frame.sequence <= self._last:
             finding = Finding("/sequence", f"must rise from frame to frame; {frame.sequence} came after {self._last}")
-            self._order.append(frame).outcome = Failed(frame.emptied(), InvalidOption(finding))
+            self._order.append(frame).settle(Failed(frame.emptied(), InvalidOption(finding)))
         else:
             self._last = frame.sequence
             self._intake.put(frame)
@@ -146,7 +150,7 @@ class Stream:
                 raise self._bug
             if self._draining and not told:
                 told = True
-                if not self._read_all:
+                if not self._all_came:
                     await self._send(send, Closing(RETRY_AFTER_S))
             elif (outcome := self._order.pop()) is not None:
                 self._count(outcome)

@@ -171,6 +171,7 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
         ("grpc.max_allowed_incoming_connections", CONNECTIONS),
         # A camera that has lost its network is noticed by then.
+        ("grpc.max_connection_idle_ms", 300_000),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -43,6 +43,8 @@ from service.errors import (
     UnsupportedImage,
 )
 
+MOST_TEXT = 500
+MOST_FINDINGS = 4
 DOMAIN = "yolov7-service"
 INTERNAL = "internal"
 
@@ -101,7 +103,10 @@ def describe(error: ServiceError | ImageError, request_id: str) -> CallStatus:
     if isinstance(error, UndecodableImage):
         findings = (Finding("/image", str(error)),)
     if findings:
-        violations = [BadRequest.FieldViolation(field=_field(found), description=found.detail) for found in findings]
+        violations = [
+            BadRequest.FieldViolation(field=_field(found)[:MOST_TEXT], description=found.detail[:MOST_TEXT])
+            for found in findings[:MOST_FINDINGS]
+        ]
         details.append(BadRequest(field_violations=violations))
     return _status(code_of(error), str(error), name_of(error), request_id, details)
 
@@ -122,6 +127,8 @@ def _field(finding: Finding) -> str:
 
 
 def _status(code: grpc.StatusCode, text: str, name: str, request_id: str, details: list[Message]) -> CallStatus:
+    # A client takes no more than some kilobytes of trailers, and would tell of nothing but that.
+    text = text[:MOST_TEXT]
     status = Status(code=code.value[0], message=text)
     for detail in (ErrorInfo(reason=name, domain=DOMAIN), RequestInfo(request_id=request_id), *details):
         status.details.add().Pack(detail)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.errors import EngineDown, EngineFailed, Overloaded, RateLimited, ServiceError
+from service.errors import EngineDown, EngineFailed, ModelNotReady, Overloaded, RateLimited, ServiceError
 from service.live import Failed, Frame
 from service.live.backlog import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backlog
 from service.live.order import Order, Slot
@@ -52,7 +52,7 @@ def test_the_oldest_is_first_and_what_is_tried_again_before_all(waits: Waits):
     assert [waits.take(2.0).frame.sequence for _ in range(3)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("error", [Overloaded("full"), EngineDown("away")])
+@pytest.mark.parametrize("error", [Overloaded("full"), EngineDown("away"), ModelNotReady("ill")])
 def test_pauses_grow_until_something_is_answered(waits: Waits, error: ServiceError):
     now = 0.0
     for _ in range(7):
@@ -93,3 +93,18 @@ def test_a_rate_is_waited_for_as_long_as_the_deadline_allows(waits: Waits):
     waits.backlog.resume()
     waits.backlog.refuse(waits.take(59.5), rate_limited(3600), 59.6)
     assert isinstance(waits.order.pop(), Failed)
+
+
+def test_once_it_drains_a_frame_has_one_more_turn_and_no_pause(waits: Waits):
+    waits.backlog.refuse(waits.take(0.0), rate_limited(30), 0.0)
+    waits.backlog.drain()
+    slot = waits.take(1.0)
+    waits.backlog.refuse(slot, rate_limited(30), 1.0)
+    assert isinstance(slot.outcome, Failed)
+    assert waits.pauses == [30]
+
+
+def test_what_is_settled_holds_no_picture(waits: Waits):
+    slot = waits.order.append(Frame(9, b"picture", received_at=0.0))
+    slot.settle(Failed(slot.frame.emptied(), EngineFailed("ill")))
+    assert (slot.frame.sequence, slot.frame.picture) == (9, b"")

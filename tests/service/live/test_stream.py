@@ -170,6 +170,28 @@ async def test_a_drain_answers_what_was_accepted_and_reads_nothing_further(
     assert_at_rest(service, sample)
 
 
+@BOTH
+async def test_a_drain_is_told_also_where_an_answer_is_still_leaving(
+    make_service: MakeService,
+    engine_with_switch: Any,
+    camera: Camera,
+    running: Running,
+    until: Until,
+    delivery: Latest | Every,
+):
+    service = await make_service(engine_with_switch)
+    camera.gate.clear()
+    camera.shoot(1)
+    async with running(service, camera, delivery) as (stream, task):
+        await until(lambda: stream.counts["answered"] == 1)
+        service.streams.drain()
+        camera.shoot(2)
+        await until(lambda: camera.pulled == 2)
+        camera.gate.set()
+        await task
+    assert [type(answer) for answer in camera.answers] == [Answered, Closing]
+
+
 async def test_a_drain_before_the_first_frame_ends_it_at_once(
     service: Service, camera: Camera, want: Callable[..., Any], limited: Callable[..., Streams]
 ):

@@ -103,3 +103,11 @@ def test_a_bug_is_told_with_nothing_internal():
     status = describe_bug("abc")
     assert (status.code, unpack(status)["ErrorInfo"].reason) == (grpc.StatusCode.INTERNAL, "internal")
     assert unpack(status)["RequestInfo"].request_id == "abc"
+
+
+def test_what_is_said_fits_into_trailers_whatever_was_asked_for():
+    long = "x" * 9000
+    for error in (UnknownModel(long), InvalidOption(*(Finding(f"/{long}", long) for _ in range(20)))):
+        status = describe(error, "id")
+        told = len(status.details) + sum(len(name) + len(value) for name, value in status.trailing_metadata)
+        assert told < 8192
