@@ -11,6 +11,8 @@ from google.rpc.status_pb2 import Status
 from service.client.address import Address
 from service.client.errors import ClientError, ConnectionFailed, Finding, Problem, TimedOut, error_of
 
+# What grpc.aio says where a call ended while a message was on its way.
+BROKEN = "Internal error from Core"
 DETAILS = "grpc-status-details-bin"
 REQUEST_ID = "x-request-id"
 
@@ -66,7 +68,7 @@ def call_error(error: Any) -> ClientError:
 def _error(code: grpc.StatusCode, text: str, trailers: Iterable[tuple[str, str | bytes]] | None) -> ClientError:
     metadata = dict(trailers or ())
     request_id = str(metadata.get(REQUEST_ID, ""))
-    if not request_id and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    if not request_id and (code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED) or text == BROKEN):
         # The service puts its id on whatever it says, so this is from the transport.
         return ConnectionFailed(text)
     if not request_id and code is grpc.StatusCode.DEADLINE_EXCEEDED:
