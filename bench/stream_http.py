@@ -16,7 +16,8 @@ On 2 cores what bounds all of them is CPU: of the server for decode and letterbo
 for the transport and the event loop, which is what differs; and of the generator, which takes it from the same cores.
 Where the three together come near to 2 cores (the column says), frames per second are 2 cores divided by the CPU of a
 frame, so the ratio cannot be more than what a transport saves of the whole; the engine, at 16 images in 2 ms, bounds
-nothing.
+nothing. Where they stay below 2 cores, something else bounds: waits between threads, or other processes. The machine
+must be otherwise idle: beside others that take cores, the way with more hand-offs between threads loses more of them.
 """
 
 import argparse

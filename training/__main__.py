@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import shlex
 import signal
 import sys
 import tomllib
@@ -10,28 +11,24 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from training.checkpoint import CheckpointError, ImportReport, import_official, load_network
+from training.checkpoint import CheckpointError, ImportReport, import_official
 from training.checkpoint.download import OFFICIAL_FILES, OFFICIAL_URL, download
 from training.config import ConfigError, load_config
 from training.data import CocoDataset, DatasetError, open_part, read_parts
-from training.data.inspection import inspect, print_summary, write_page
+from training.data.inspection import inspect, print_summary
+from training.data.inspection import write_page as write_check
 from training.distributed import identify
-from training.evaluate import (
-    EndpointError,
-    Evaluation,
-    detect,
-    detect_endpoint,
-    max_candidates,
-    score,
-    torch_infer,
-)
+from training.evaluate import ClassScore, EndpointError, Evaluation, Examination, detect_endpoint, examine, score
+from training.evaluate.model import PROTOCOLS, Model, Way, choose_device, open_model
+from training.evaluate.progress import shown
+from training.evaluate.report import Subject, describe, describe_service, write_page
 from training.export import ExportError, export_checkpoint
 from training.export.card import CardFacts
-from training.nets import VARIANTS, DeployModel
+from training.export.exported import open_exported
+from training.nets import VARIANTS
 from training.nets.ablations import ABLATIONS
 from training.nets.describe import describe_variant
 from training.train import NonFiniteLoss, Stopped, train
@@ -40,9 +37,7 @@ from training.train.anchors import ENOUGH_RECALL, box_sizes, flat, measure, sugg
 _NON_FINITE = 3
 _CONFIGS = Path(__file__).parent / "configs"
 _ERRORS = (CheckpointError, ConfigError, DatasetError, EndpointError, ExportError, NonFiniteLoss, OSError)
-_PROTOCOL = (
-    "Protocol served: letterbox to the input shapes, confidence 0.001, IoU 0.65, at most 300, multi-label; float32"
-)
+_PROTOCOL = f"Protocol served: {PROTOCOLS['served']}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     The exit status is 0, or 1 with one line on standard error, 2 for wrong arguments, 3 for a loss that is not finite,
     130 or 143 when stopped by a signal.
     """
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("training").setLevel(logging.INFO if identify().is_main else logging.WARNING)
     # As Ctrl-C, so that half-written files are removed; as a container's first process, SIGTERM would do nothing.
@@ -101,16 +97,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--suggest", action="store_true", help="find anchors that fit better, for the recipe")
     command.set_defaults(run=_anchors)
 
-    command = commands.add_parser("evaluate", help="AP of a checkpoint, or of a model of a running service")
-    scored = command.add_mutually_exclusive_group(required=True)
-    scored.add_argument("checkpoint", type=Path, nargs="?")
-    scored.add_argument("--url", help="base URL of a running service")
+    text = "AP and more of a checkpoint, of a model of a running service, or of both beside each other"
+    command = commands.add_parser("evaluate", help=text)
+    command.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint of this trainer, or a model.onnx")
+    command.add_argument("--url", help="base URL of a running service")
     command.add_argument("--model", default="vehicles", help="with --url: the model (default: vehicles)")
     command.add_argument(
         "--data", type=Path, required=True, help="a COCO json, or a set, of which the part val is taken"
     )
-    _add_shapes(command)
+    text = "input shapes in pixels (default: what a checkpoint was trained at, what a model.onnx was exported for)"
+    command.add_argument("--shapes", type=_shape, nargs="+", default=[], metavar="HxW", help=text)
+    text = "served: as the service answers; paper: as the reference validates, at one square shape (default: served)"
+    command.add_argument("--protocol", choices=PROTOCOLS, default="served", help=text)
+    command.add_argument("--tta", action="store_true", help="look three times: scale 1, 0.83 mirrored, 0.67")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     command.add_argument("--json", type=Path, help="also write the figures there")
+    command.add_argument("--report", type=Path, help="also write a report there, one HTML file")
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser("export", help="publish a checkpoint into the model repository")
@@ -165,7 +167,7 @@ def _describe(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     inspection = inspect(read_parts(arguments.data), arguments.size)
     print_summary(inspection, Console(width=120))
-    write_page(inspection, f"Check of {arguments.data}", arguments.page)
+    write_check(inspection, f"Check of {arguments.data}", arguments.page)
     print(f"written: {arguments.page}")
     if arguments.json:
         arguments.json.write_text(json.dumps(inspection.to_dict(), indent=2))
@@ -208,14 +210,45 @@ def _anchors(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    dataset = open_part(arguments.data, "val")
-    if arguments.url:
-        evaluation = score(dataset, detect_endpoint(arguments.url, arguments.model, dataset))
-    else:
-        evaluation = _score_checkpoint(arguments.checkpoint, dataset, arguments.shapes)
-    _print_evaluation(evaluation, f"{arguments.url or arguments.checkpoint} on {arguments.data}")
+    if not (arguments.checkpoint or arguments.url):
+        raise ConfigError("evaluate what? A checkpoint, or --url of a running service, or both")
+    dataset, model = open_part(arguments.data, "val"), _model(arguments) if arguments.checkpoint else None
+    found: dict[str, Examination] = {}
+    for name, detections in [
+        *([(model.name, model.detect(dataset))] if model else []),
+        *([(arguments.url, detect_endpoint(arguments.url, arguments.model, dataset))] if arguments.url else []),
+    ]:
+        found[name] = examine(dataset, shown(detections, len(dataset), name))
+        _print_examination(found[name], f"{name} on {arguments.data}")
+    first, *others = found.values()
+    if others:
+        print(f"through the service: {100 * (others[0].evaluation.ap - first.evaluation.ap):+.2f} points of AP")
     if arguments.json:
-        arguments.json.write_text(json.dumps(evaluation.to_dict(), indent=2))
+        arguments.json.write_text(json.dumps(first.to_dict(), indent=2))
+    if arguments.report:
+        write_page(first, _subject(arguments, model, dataset, others), arguments.report)
+        print(f"written: {arguments.report}")
+
+
+def _model(arguments: argparse.Namespace) -> Model:
+    way = Way(tuple(arguments.shapes), arguments.protocol, arguments.tta, choose_device(arguments.device))
+    if arguments.checkpoint.suffix != ".onnx":
+        return open_model(arguments.checkpoint, way)
+    if replace(way, shapes_hw=()) != Way():
+        raise ConfigError("a model.onnx is scored by the protocol served, on the CPU, without --tta")
+    return open_exported(arguments.checkpoint, way.shapes_hw)
+
+
+def _subject(
+    arguments: argparse.Namespace, model: Model | None, dataset: CocoDataset, served: list[Examination]
+) -> Subject:
+    data, command = str(arguments.data), shlex.join(["yolov7-training", *arguments.argv])
+    if model is None:
+        return describe_service(arguments.url, arguments.model, dataset, data, command)
+    folder = arguments.checkpoint.parent
+    run = folder if (folder / "results.csv").is_file() else None
+    subject = describe(model, dataset, data, command, folder=run)
+    return replace(subject, served=served[0].evaluation, url=arguments.url) if served else subject
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -247,16 +280,8 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _score_checkpoint(path: Path, dataset: CocoDataset, shapes_hw: list[tuple[int, int]]) -> Evaluation:
-    network, checkpoint = load_network(path)
-    if len(checkpoint.class_names) != len(dataset.class_names):
-        wrong = f"has {len(checkpoint.class_names)} classes, the data {len(dataset.class_names)}"
-        raise DatasetError(f"{path} {wrong}")
-    stride = network.strides[-1]
-    for height, width in shapes_hw:
-        if min(height, width) < 1 or height % stride or width % stride:
-            raise ConfigError(f"{height}x{width}: both sides must be multiples of {stride}")
-    model = DeployModel(network, max_candidates(network, shapes_hw)).eval()
-    return score(dataset, detect(torch_infer(model, torch.device("cpu")), dataset, shapes_hw=shapes_hw))
+    model = open_model(path, Way(tuple(shapes_hw)))
+    return score(dataset, shown(model.detect(dataset), len(dataset), str(path)))
 
 
 def _card_facts(path: Path) -> CardFacts:
@@ -276,19 +301,26 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     return {name: round(value, 4) for name, value in figures.items() if value == value}  # not NaN: no such object
 
 
+def _print_examination(found: Examination, title: str) -> None:
+    _print_evaluation(found.evaluation, title)
+    common, reference = found.curves.best_common_confidence(), found.reference_ap
+    print(f"best F1 at confidence {common:.3f}, of each class: {json.dumps(found.class_confidence())}")
+    print(f"calibration error {100 * found.calibration.error:.2f}; AP by the reference's metric {100 * reference:.2f}")
+
+
 def _print_evaluation(evaluation: Evaluation, title: str) -> None:
-    table = Table("class", "AP", "AP50", title=title)
-    for name, ap, ap50 in [
-        ("all", evaluation.ap, evaluation.ap50),
-        *((name, scores.ap, scores.ap50) for name, scores in evaluation.per_class.items()),
-    ]:
-        table.add_row(name, f"{100 * ap:.2f}", f"{100 * ap50:.2f}")
+    heads = ("class", "objects", "AP", "AP50", "AP75", "AR")
+    table = Table(heads[0], *(Column(head, justify="right") for head in heads[1:]), title=title)
+    rows = {"all": evaluation} | evaluation.per_class
+    for name, scores in rows.items():
+        figures = (scores.ap, scores.ap50, scores.ap75, scores.ar100)
+        objects = f"{scores.objects:,}" if isinstance(scores, ClassScore) else ""
+        table.add_row(name, objects, *(f"{100 * figure:.2f}" for figure in figures))
     Console().print(table)
-    print(
-        f"AP75 {100 * evaluation.ap75:.2f}  S {100 * evaluation.ap_small:.2f}  M {100 * evaluation.ap_medium:.2f}",
-        end="",
-    )
-    print(f"  L {100 * evaluation.ap_large:.2f}  AR {100 * evaluation.ar100:.2f}")
+    for size in ("small", "medium", "large"):
+        ap, ar = (100 * getattr(evaluation, f"{kind}_{size}") for kind in ("ap", "ar"))
+        print(f"{size} AP {ap:.2f} AR {ar:.2f}", end="  ")
+    print(f"AR of 1, 10, 100: {100 * evaluation.ar1:.2f}  {100 * evaluation.ar10:.2f}  {100 * evaluation.ar100:.2f}")
 
 
 def _print_import(report: ImportReport) -> None:

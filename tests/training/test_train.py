@@ -110,6 +110,7 @@ def test_the_run_folder_says_how_it_went(squares: CocoDataset, tmp_path: Path):
     assert lines[0].startswith("epoch,seconds,box,objectness,classification,ap")
     assert len(lines) == 3
     assert cv2.imread(str(folder / "curve.png")) is not None
+    assert "Training loss" in (folder / "report.html").read_text()
     assert json.loads((folder / "config.json").read_text())["image_size"] == 64
 
 

@@ -1,6 +1,7 @@
-"""Average precision: detections by the protocol that serves, scored the COCO way."""
+"""Average precision and what lies behind it: detections by the protocol that serves, scored the COCO way."""
 
 from training.evaluate.endpoint import EndpointError, detect_endpoint
+from training.evaluate.examine import Examination, examine
 from training.evaluate.score import ClassScore, Evaluation, score
 from training.evaluate.served import Infer, detect, max_candidates, torch_infer
 
@@ -8,9 +9,11 @@ __all__ = [
     "ClassScore",
     "EndpointError",
     "Evaluation",
+    "Examination",
     "Infer",
     "detect",
     "detect_endpoint",
+    "examine",
     "max_candidates",
     "score",
     "torch_infer",

@@ -1,4 +1,8 @@
-"""COCO metrics of detections, wherever they come from: a network in training, an exported file, an HTTP endpoint."""
+"""COCO metrics of detections, wherever they come from: a network in training, an exported file, an HTTP endpoint.
+
+pycocotools does the arithmetic. Its matches of detections with objects are kept too, for whatever looks closer than a
+mean does (``curves``, ``calibration``, ``images``): there is one matching and not two.
+"""
 
 import contextlib
 import io
@@ -14,14 +18,18 @@ from pycocotools.cocoeval import COCOeval
 
 from service.vision.detections import Detections
 from training.data import CocoDataset, DatasetError
+from training.evaluate.matches import Matches, read_matches
 
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """AP of one class at IoU 0.5:0.95 and at 0.5; NaN where the ground truth has no such object."""
+    """AP of one class at IoU 0.5:0.95, at 0.5 and at 0.75, and AR; NaN where there is no such object."""
 
     ap: float
     ap50: float
+    ap75: float = math.nan
+    ar100: float = math.nan
+    objects: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,11 @@ class Evaluation:
     ap_large: float
     ar100: float
     per_class: dict[str, ClassScore]
+    ar1: float = math.nan  # what follows is missing in the files of older runs
+    ar10: float = math.nan
+    ar_small: float = math.nan
+    ar_medium: float = math.nan
+    ar_large: float = math.nan
 
     @property
     def fitness(self) -> float:
@@ -53,6 +66,16 @@ def score(dataset: CocoDataset, detections: Iterable[tuple[int, Detections]]) ->
     Boxes count to 3 decimals, scores unrounded, as they are on the wire. Raises DatasetError for a class that the
     dataset lacks.
     """
+    return _evaluation(dataset, _evaluator(dataset, detections))
+
+
+def score_and_match(dataset: CocoDataset, detections: Iterable[tuple[int, Detections]]) -> tuple[Evaluation, Matches]:
+    """As ``score``, with what was matched with what. Raises DatasetError."""
+    evaluator = _evaluator(dataset, detections)
+    return _evaluation(dataset, evaluator), read_matches(dataset, evaluator)
+
+
+def _evaluator(dataset: CocoDataset, detections: Iterable[tuple[int, Detections]]) -> Any:
     results = [row for image_id, found in detections for row in _coco_rows(dataset, image_id, found)]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools narrates its work on standard output
         truth = COCO()
@@ -64,12 +87,29 @@ def score(dataset: CocoDataset, detections: Iterable[tuple[int, Detections]]) ->
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    ap, ap50, ap75, small, medium, large, *recalls = (
-        math.nan if value < 0 else float(value) for value in evaluator.stats
-    )
+    return evaluator
+
+
+def _evaluation(dataset: CocoDataset, evaluator: Any) -> Evaluation:
+    values = [math.nan if value < 0 else float(value) for value in evaluator.stats]
+    ap, ap50, ap75, small, medium, large, ar1, ar10, ar100, ar_small, ar_medium, ar_large = values
     precision = evaluator.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class), all areas, 100 detections
-    per_class = {name: _class_score(precision[:, :, k]) for k, name in enumerate(dataset.class_names)}
-    return Evaluation(ap, ap50, ap75, small, medium, large, ar100=recalls[2], per_class=per_class)
+    recall = evaluator.eval["recall"][:, :, 0, -1]  # (IoU, class)
+    counts = np.zeros(len(dataset.class_names), np.int64)
+    for image in dataset.images:
+        np.add.at(counts, image.classes[~image.crowd], 1)
+    per_class = {
+        name: _class_score(precision[:, :, k], recall[:, k], int(counts[k]))
+        for k, name in enumerate(dataset.class_names)
+    }
+    return Evaluation(
+        *(ap, ap50, ap75, small, medium, large, ar100, per_class),
+        ar1=ar1,
+        ar10=ar10,
+        ar_small=ar_small,
+        ar_medium=ar_medium,
+        ar_large=ar_large,
+    )
 
 
 def _coco_rows(dataset: CocoDataset, image_id: int, found: Detections) -> Iterator[dict[str, Any]]:
@@ -77,17 +117,14 @@ def _coco_rows(dataset: CocoDataset, image_id: int, found: Detections) -> Iterat
         raise DatasetError(f"the model answers class {highest}, the data has {len(dataset.category_ids)} classes")
     boxes = found.boxes.astype(np.float64)
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(3)
-    for box, confidence, class_id in zip(boxes_xywh, found.scores, found.class_ids, strict=True):
-        yield {
-            "image_id": image_id,
-            "category_id": dataset.category_ids[int(class_id)],
-            "bbox": box.tolist(),
-            "score": float(confidence),
-        }
+    rows = boxes_xywh.tolist(), found.scores.tolist(), found.class_ids.tolist()
+    for box, confidence, class_id in zip(*rows, strict=True):
+        category = dataset.category_ids[class_id]
+        yield {"image_id": image_id, "category_id": category, "bbox": box, "score": confidence}
 
 
-def _class_score(precision: NDArray[np.float64]) -> ClassScore:
+def _class_score(precision: NDArray[np.float64], recall: NDArray[np.float64], objects: int) -> ClassScore:
     def mean(rows: NDArray[np.float64]) -> float:
         return float(rows.mean()) if rows.size and (rows > -1).all() else math.nan
 
-    return ClassScore(mean(precision), mean(precision[:1]))
+    return ClassScore(mean(precision), mean(precision[:1]), mean(precision[5:6]), mean(recall), objects)

@@ -1,11 +1,14 @@
 """Detections by the protocol ``served``, with the very letterbox and postprocess that serve.
 
 DeployModel's candidates, ``service.vision`` letterbox to a served shape and postprocess, confidence 0.001, IoU 0.65, at
-most 300 detections, multi-label. What runs the graph (torch, ONNX Runtime) is the caller's choice.
+most 300 detections, multi-label. What runs the graph (torch, ONNX Runtime) is the caller's choice. The next batch is
+decoded and letterboxed while the network has this one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +22,12 @@ from training.nets import Network
 
 Infer = Callable[[NDArray[np.uint8]], Sequence[Candidates]]
 """Candidates of each image of a uint8 RGB batch (B, H, W, 3)."""
+
+_THREADS = 2
+_AHEAD = 3  # batches
+
+Key = TypeVar("Key")
+Made = TypeVar("Made")
 
 
 def torch_infer(model: torch.nn.Module, device: torch.device) -> Infer:
@@ -40,7 +49,11 @@ def max_candidates(network: Network, shapes_hw: Sequence[tuple[int, int]], *, wa
 
 
 def detect(
-    infer: Infer, dataset: CocoDataset, *, shapes_hw: Sequence[tuple[int, int]], batch_size: int = 8
+    infer: Infer,
+    dataset: CocoDataset,
+    *,
+    shapes_hw: Sequence[tuple[int, int]],
+    batch_size: int = 8,
 ) -> Iterator[tuple[int, Detections]]:
     """Yield (image id, detections in original pixels) for every image, by the protocol ``served``.
 
@@ -50,15 +63,44 @@ def detect(
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, image in enumerate(dataset.images):
         by_shape.setdefault(choose_shape((image.height, image.width), shapes_hw), []).append(index)
-    for shape_hw, indices in by_shape.items():
-        queue = iter(indices)
-        while chunk := list(islice(queue, batch_size)):
-            batch = np.empty((len(chunk), *shape_hw, 3), np.uint8)
-            letterboxes = []
-            for slot, index in zip(batch, chunk, strict=True):
-                pixels = read_pixels(dataset.images[index])
-                letterbox = Letterbox.fit((pixels.shape[0], pixels.shape[1]), shape_hw)
-                letterbox.apply(pixels, out=slot)
-                letterboxes.append(letterbox)
-            for index, candidates, letterbox in zip(chunk, infer(batch), letterboxes, strict=True):
+    chunks = [
+        (shape_hw, indices[begin : begin + batch_size])
+        for shape_hw, indices in by_shape.items()
+        for begin in range(0, len(indices), batch_size)
+    ]
+
+    def prepare(chunk: tuple[tuple[int, int], list[int]]) -> tuple[NDArray[np.uint8], list[Letterbox]]:
+        return _lay(dataset, chunk[1], chunk[0])
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for (_, indices), (batch, letterboxes) in zip(chunks, ahead(pool, prepare, chunks), strict=True):
+            for index, candidates, letterbox in zip(indices, infer(batch), letterboxes, strict=True):
                 yield dataset.images[index].id, postprocess(candidates, letterbox, SERVED_EVALUATION)
+
+
+def ahead(pool: ThreadPoolExecutor, make: Callable[[Key], Made], keys: Iterable[Key]) -> Iterator[Made]:
+    """Yield ``make(key)`` in order, a few of them made in advance; what was not begun is dropped with the iterator."""
+    waiting: deque[Future[Made]] = deque()
+    try:
+        for key in keys:
+            waiting.append(pool.submit(make, key))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _lay(
+    dataset: CocoDataset, indices: Sequence[int], shape_hw: tuple[int, int]
+) -> tuple[NDArray[np.uint8], list[Letterbox]]:
+    batch = np.empty((len(indices), *shape_hw, 3), np.uint8)
+    letterboxes = []
+    for slot, index in zip(batch, indices, strict=True):
+        pixels = read_pixels(dataset.images[index])
+        letterbox = Letterbox.fit((pixels.shape[0], pixels.shape[1]), shape_hw)
+        letterbox.apply(pixels, out=slot)
+        letterboxes.append(letterbox)
+    return batch, letterboxes

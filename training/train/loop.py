@@ -19,6 +19,7 @@ from training.data.disk import DiskCache
 from training.data.loader import EpochOrder
 from training.distributed import Processes, identify, joined
 from training.evaluate import Evaluation
+from training.evaluate.report import write_report
 from training.losses import Criterion
 from training.train.anchors import ENOUGH_RECALL, box_sizes, measure
 from training.train.curve import draw_curve
@@ -66,6 +67,7 @@ def train(
         _epochs(run, loader, train_set, val_set=val_set, stop=stop)
         if processes.is_main:
             draw_curve(folder)
+            write_report(folder, val_set, image_size=config.image_size, device=run.device)
         processes.wait()
         return best_evaluation(folder)
 
