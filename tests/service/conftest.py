@@ -130,6 +130,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="module")
+async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """One loop for all tests of a module: what gRPC has to say of calls that a test leaves open comes late.
+
+    It says so to the loop of the call through whichever loop runs by then, which fails if the first is closed.
+    """
+    yield
+    await asyncio.sleep(0.2)
+
+
 @pytest.fixture(scope="session")
 def write_blocks() -> Callable[..., ModelSpec]:
     """Writes the block finder into a repository: (root, name) -> its spec."""

@@ -16,7 +16,7 @@ from service.client import AsyncClient, ConnectionFailed, Retries, ServiceUnavai
 from service.streams.wire import detection_pb2 as pb
 from service.streams.wire.detection_pb2_grpc import DetectionServicer, add_DetectionServicer_to_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 Answer = Callable[[Any, int], AsyncIterator[pb.StreamResponse]]
 

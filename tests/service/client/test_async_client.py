@@ -22,7 +22,7 @@ from service.client import (
     TimedOut,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 UNAVAILABLE = (503, {"Retry-After": "2"}, b"")
 MODELS = (200, {}, b'{"models": []}')

@@ -19,7 +19,7 @@ from service.engine.shared_memory import LEAST_BYTES, RETRY_S, Slots, sweep
 from service.engine.triton import TritonEngine
 from service.vision.spec import generate_image
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 SHAPE = (128, 128)
 LARGE = (512, 512)

@@ -16,7 +16,7 @@ from service.engine.triton import TritonEngine
 from service.errors import DeadlineExceeded, EngineDown, EngineFailed, EngineNonsense, Overloaded, RepositoryError
 from service.vision.spec import generate_image
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 BLOCKS = ModelVersion("blocks", "1")
 ODD = ModelVersion("odd", "1")

@@ -16,7 +16,7 @@ from service.engine.repository import StoredModel, open_model
 from service.engine.triton import TritonEngine
 from service.errors import EngineFailed, RepositoryError
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 FIRST, SECOND = ModelVersion("plain", "1"), ModelVersion("plain", "2")
 SHAPE = (64, 128)

@@ -17,7 +17,7 @@ from service.engine.triton import TritonEngine
 from service.errors import DeadlineExceeded, EngineDown, EngineFailed
 from service.metrics import Metrics
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 MODEL = ModelVersion("plain", "1")
 SHAPE = (64, 128)

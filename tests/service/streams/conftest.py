@@ -1,6 +1,5 @@
 """Real gRPC servers on real ports, and clients of them: calls, streams, and what their ends say."""
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,10 +22,8 @@ DETAILS = {"ErrorInfo", "RetryInfo", "BadRequest", "RequestInfo"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def loop(anyio_backend: str) -> AsyncIterator[None]:
-    """One loop for all tests of a module: what the library has to say of calls that a test leaves open comes late."""
-    yield
-    await asyncio.sleep(0.2)
+def grpc_loop(one_loop: None) -> None:
+    """Every test of this folder calls over gRPC."""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from service.app.grpc import build_grpc
 from service.streams.wire import detection_pb2 as pb
 from service.streams.wire.detection_pb2_grpc import DetectionStub
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 Collector = Any
 
