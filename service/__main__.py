@@ -61,6 +61,12 @@ def _parser() -> ArgumentParser:
         description="Prints what it finds in one photo and writes the annotated picture.",
     )
     commands.add_parser(
+        "health",
+        fill=_fill_health,
+        help="ask a running service whether it is ready",
+        description="Exits with 0 if the service has found the known boxes of its known images, else with 1.",
+    )
+    commands.add_parser(
         "key",
         fill=_fill_key,
         help="make an API key",
@@ -89,6 +95,13 @@ def _fill_detect(parser: ArgumentParser) -> None:
 
     photo.add_arguments(parser)
     parser.set_defaults(run=photo.run)
+
+
+def _fill_health(parser: ArgumentParser) -> None:
+    from service import probe  # noqa: PLC0415
+
+    probe.add_arguments(parser)
+    parser.set_defaults(run=probe.run)
 
 
 def _fill_key(parser: ArgumentParser) -> None:
