@@ -17,6 +17,7 @@ from training.config import Config
 from training.data import open_part
 from training.nets import VARIANTS, build_network
 from training.train import train
+from training.train.results import read_rows
 
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "training")
 
@@ -63,6 +64,20 @@ def test_two_processes_equal_one(config: Config, data: Path, lively: Path, tmp_p
         torch.testing.assert_close(two.state[name], value, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-5, atol=1e-5)
     assert two.metrics == pytest.approx(one.metrics)
+
+
+@pytest.mark.long
+def test_two_processes_equal_one_with_auxiliary_heads(config: Config, data: Path, tmp_path: Path):
+    config = replace(config, variant="w6", epochs=1, freeze_names=("*.bn.*",))
+    dataset = open_part(data, "train")
+    train(config, dataset, val_set=dataset, folder=tmp_path / "one")
+    run(*TORCHRUN, *arguments(config, data, tmp_path / "two"))
+    (one,), (two,) = (read_rows(tmp_path / name / "results.csv") for name in ("one", "two"))
+    for term in ("box", "objectness", "classification", "gradient_norm"):
+        assert float(two[term]) == pytest.approx(float(one[term]), rel=1e-3), term
+    one_state, two_state = (Checkpoint.load(tmp_path / name / "last.pt").state for name in ("one", "two"))
+    for name, value in one_state.items():
+        torch.testing.assert_close(two_state[name], value, rtol=1e-5, atol=1e-5)
 
 
 def test_sigterm_keeps_the_position_and_the_run_goes_on_exactly(config: Config, data: Path, tmp_path: Path):
