@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address to listen on; of 0.0.0.0 gRPC makes all, IPv6 as well")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     grpc: bool = Field(True, description="whether gRPC is served beside HTTP")
     grpc_port: int = Field(50051, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(30_000, ge=1, description="deadline of requests that set none")
     max_request_timeout_ms: int = Field(60_000, ge=1, description="longest deadline of any request")
 
-    max_streams: int = Field(64, ge=1, description="streams of frames that may be open at once; more are refused")
+    max_streams: int = Field(64, ge=1, description="streams that each process has open at once; more are refused")
     stream_credits: int = Field(16, ge=1, le=256, description="most unanswered frames of a stream that loses none")
     allowed_origins: str = Field(
         "", description="origins, beside the service's own, whose pages may open streams, comma-separated"

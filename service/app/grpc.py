@@ -9,9 +9,11 @@ from service.streams.server import GrpcServer, ServerOptions
 
 
 def build_grpc(service: Service, certificate: Certificate | None = None) -> GrpcServer:
-    """The detector and the streams admit calls; the server refuses what is beyond all that they could hold."""
+    """The detector and the streams admit calls; what is beyond all that they could hold is refused before them."""
     settings = service.settings
-    calls = Calls(metrics=service.metrics, tracer=service.tracer)
+    # Slow senders have places beside the others.
+    most = 2 * settings.max_in_flight + settings.max_streams
+    calls = Calls(most, metrics=service.metrics, tracer=service.tracer)
     detection = Detection(
         service.detector,
         service.models,
@@ -31,8 +33,6 @@ def build_grpc(service: Service, certificate: Certificate | None = None) -> Grpc
         port=settings.grpc_port,
         reflection=settings.grpc_reflection,
         max_image_bytes=settings.max_body_bytes,
-        # Slow senders have places beside the others.
-        max_calls=2 * settings.max_in_flight + settings.max_streams,
         shares_port=settings.workers > 1,
     )
     return GrpcServer(
@@ -41,4 +41,5 @@ def build_grpc(service: Service, certificate: Certificate | None = None) -> Grpc
         options=options,
         credentials=certificate.credentials() if certificate else None,
         serving=lambda: not service.reasons(),
+        metrics=service.metrics,
     )

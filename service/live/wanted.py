@@ -18,14 +18,13 @@ LONGEST_NAME = 100
 class StreamLimits:
     """`max_streams` are open at once. `timeout_s`: the longest that a frame of delivery `every` is tried.
 
-    `credits` and `max_age_s` are the most that a client may ask for, `default_max_age_s` is for one that asks for none.
+    `credits` and `max_age_s` are the most that a client may ask for.
     """
 
     max_streams: int
     credits: int
     max_age_s: float
     timeout_s: float
-    default_max_age_s: float = 1.0
     send_timeout_s: float = 30.0
 
 

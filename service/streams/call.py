@@ -7,7 +7,6 @@ bug, and ends the call with INTERNAL, saying nothing but the request id.
 import asyncio
 import logging
 import time
-import urllib.parse
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
-from service.errors import ClientLeft, DeadlineExceeded, Draining, ImageError, MalformedRequest, ServiceError
+from service.errors import ClientLeft, DeadlineExceeded, Draining, ImageError, Overloaded, ServiceError
 from service.metrics import Metrics
+from service.streams.context import Context, EndNotTaken, end, peer_of, read
 from service.streams.status import INTERNAL, code_of, describe, describe_bug, name_of
 from service.tracing import Trace, Tracer, begin_request, choose_request_id
 from service.tracing.trace import Value
@@ -26,12 +25,12 @@ from service.tracing.trace import Value
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "yolov7.v1.Detection"
 # A client's deadline passes earlier than ours, by the time that the call took to get here.
 TRIP_S = 0.1
-END_S = 0.05
+# An end waits behind all that was answered, as long as the client does not read.
+END_TIMEOUT_S = 10.0
 TRACE_CONTEXT = ("traceparent", "tracestate")
 # By OpenTelemetry's conventions for servers, the codes that are the server's own failures.
 FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
@@ -69,8 +68,7 @@ class Call:
     @property
     def peer(self) -> str:
         """The caller's address, without its port."""
-        kind, _, rest = self.context.peer().partition(":")
-        return urllib.parse.unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else rest
+        return peer_of(self.context)
 
     def first(self, name: str) -> str | None:
         """A metadata field; of several the first."""
@@ -81,24 +79,21 @@ class Call:
         return ",".join(self.metadata.get(name, ()))
 
     async def read(self) -> Any:
-        """The next message, or grpc.aio.EOF. Cancelled, it may lose one: nothing can be read after that.
-
-        Raises MalformedRequest for bytes that are no such message.
-        """
-        try:
-            message = await self.context.read()
-        except DecodeError as exc:
-            raise MalformedRequest("the message is not of the type that the method takes") from exc
-        if message is grpc.aio.EOF:
-            # So ends the client's side, but also a call that is being cancelled: then we are told of that in a moment.
-            await asyncio.sleep(END_S)
-        return message
+        """See context.read."""
+        return await read(self.context)
 
 
 class Calls:
-    """Runs the calls of one server, each to its one end, and ends them all when the server closes."""
+    """Runs the calls of one server, `most` at once, each to its one end, and ends them all when the server closes.
 
-    def __init__(self, *, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    `end_timeout_s`: for a client to take the error that ends its call.
+    """
+
+    def __init__(
+        self, most: int, *, metrics: Metrics, tracer: Tracer | None = None, end_timeout_s: float = END_TIMEOUT_S
+    ) -> None:
+        self.most = most
+        self.end_timeout_s = end_timeout_s
         self._metrics = metrics
         self._tracer = tracer
         self._running: dict[Call, asyncio.Task[Any]] = {}
@@ -130,10 +125,10 @@ class Calls:
     async def _run(self, call: Call, work: Callable[[Call], Awaitable[T]], *, lasting: bool) -> T:
         begin_request(call.request_id)
         call.context.set_trailing_metadata((("x-request-id", call.request_id),))
-        self._enter(call)
         try:
             with self._traced(call, lasting=lasting) as trace:
                 try:
+                    self._enter(call)
                     return await work(call)
                 except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - each becomes a status or is logged
                     status = self._status(call, exc)
@@ -145,12 +140,11 @@ class Calls:
         if status is None:
             raise asyncio.CancelledError
         try:
-            # Only now: where the client does not read, it takes as long as the connection lasts.
-            await call.context.abort_with_status(status)
-        except grpc.aio.AbortError:
-            raise
-        except grpc.aio.BaseError:
-            # The connection has ended. The library would take it for a bug of ours.
+            # Only now: it may take its time.
+            await end(call.context, status, timeout_s=self.end_timeout_s)
+        except EndNotTaken:
+            self._metrics.errors.labels("end-not-taken").inc()
+            logger.warning("%s of %s: its end was not taken within %g s", call.route, call.peer, self.end_timeout_s)
             raise asyncio.CancelledError from None
 
     def _status(self, call: Call, exc: BaseException) -> grpc.Status | None:
@@ -178,6 +172,9 @@ class Calls:
         return describe(error, call.request_id) if waits else None
 
     def _enter(self, call: Call) -> None:
+        if len(self._running) >= self.most:
+            self._metrics.rejected.labels("calls").inc()
+            raise Overloaded(f"{len(self._running)} calls are running already")
         current = asyncio.current_task()
         assert current is not None
         self._running[call] = current

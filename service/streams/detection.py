@@ -14,11 +14,12 @@ import grpc.aio
 
 from service.detector import Detector
 from service.detector.options import choose_caching, resolve_options
-from service.errors import BodyTooSlow, DeadlineExceeded, Finding, InvalidOption, MalformedRequest
+from service.errors import BodyTooSlow, DeadlineExceeded, MalformedRequest
 from service.live import Closing, Outcome, Streams, Wanted
 from service.metrics import Metrics
 from service.models import Models
-from service.streams.call import SERVICE, Call, Calls, Context
+from service.streams.call import SERVICE, Call, Calls
+from service.streams.context import Context
 from service.streams.door import Door
 from service.streams.frames import Frames, read_open
 from service.streams.messages import (
@@ -30,9 +31,6 @@ from service.streams.messages import (
     write_outcome,
 )
 from service.streams.wire import detection_pb2 as pb
-
-# Of Cache-Control, which is read on the event loop, and what was read is remembered.
-LONGEST_FIELD = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class Detection:
     async def _detect(self, call: Call) -> pb.DetectResponse:
         client = self._door.enter(call)
         deadline = call.started_at + self._timeout_s(call)
-        caching = choose_caching(_short(call, "cache-control"))
+        caching = choose_caching(call.together("cache-control"))
         await self._door.take(call, client)
         with self._detector.place(deadline) as place:
             request = await self._receive(call, deadline)
@@ -145,11 +143,3 @@ class Detection:
         with self._streams.open(Wanted(options, delivery, client, call.peer, opening.name, "grpc")) as stream:
             await call.context.write(write_opened(stream.served, stream.delivery))
             await stream.run(Frames(call, max_bytes=self._limits.max_image_bytes), send)
-
-
-def _short(call: Call, name: str) -> str:
-    """Raises InvalidOption where the field is absurdly long."""
-    value = call.together(name)
-    if len(value) > LONGEST_FIELD:
-        raise InvalidOption(Finding(f"/{name}", f"has {len(value):,} characters; at most {LONGEST_FIELD:,} are read"))
-    return value

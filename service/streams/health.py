@@ -1,6 +1,8 @@
 """grpc.health.v1: whether the server is to be sent calls, for whoever asks once and whoever wants to be told.
 
-Written here, because the library's own forgets everybody who watches as soon as one of them leaves.
+Written here, because the library's own forgets everybody who watches as soon as one of them leaves. Its methods are
+served as if their clients could send several messages, which on the wire is the same: else the library would wait for
+the first one, and for ever.
 """
 
 import asyncio
@@ -9,27 +11,38 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
-from service.errors import Overloaded
-from service.streams.call import Context
-from service.streams.status import describe
-from service.tracing import choose_request_id
+from service.metrics import Metrics
+from service.streams.context import Context
+from service.streams.guests import Guests
 
+HEALTH_SERVICE = "grpc.health.v1.Health"
 Status = health_pb2.HealthCheckResponse
-# They stay for as long as they like, and need no key.
+MOST_CHECKS = 256
+# They stay for as long as they like.
 MOST_WATCHERS = 256
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health:
     """One status for all `names`; NOT_SERVING until it is set."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], *, metrics: Metrics) -> None:
+        self.checks = Guests("health", MOST_CHECKS, metrics=metrics)
+        self.watchers = Guests("health", MOST_WATCHERS, metrics=metrics)
         self._names = frozenset(names)
         self._serving = False
         self._ended = False
         self._changed = asyncio.Event()
-        self._watchers = 0
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server is given."""
+        of_request = health_pb2.HealthCheckRequest.FromString
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Check": grpc.stream_unary_rpc_method_handler(self.check, of_request, Status.SerializeToString),
+            "Watch": grpc.stream_stream_rpc_method_handler(self.watch, of_request, Status.SerializeToString),
+        }
+        return grpc.method_handlers_generic_handler(HEALTH_SERVICE, methods)
 
     def set(self, *, serving: bool) -> None:
         """Tells everybody who watches, where it is news."""
@@ -43,22 +56,19 @@ class Health(health_pb2_grpc.HealthServicer):
         self._ended = True
         self._wake()
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> Any:  # noqa: N802
+    async def check(self, _: object, context: Context) -> Any:
         """The method of the protocol. Services that are not here are NOT_FOUND."""
+        await self.checks.admit(context)
+        request = await self.checks.read_one(context)
         if request.service not in self._names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
         return Status(status=self._status(request.service))
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
+    async def watch(self, _: object, context: Context) -> None:
         """The method of the protocol: the status, and then each change. A service that is not here is unknown."""
-        if self._watchers >= MOST_WATCHERS:
-            refusal = Overloaded(f"{self._watchers} watch already")
-            await context.abort_with_status(describe(refusal, choose_request_id("")))
-        self._watchers += 1
-        try:
-            await self._tell(request.service, context)
-        finally:
-            self._watchers -= 1
+        await self.watchers.admit(context)
+        request = await self.watchers.read_one(context)
+        await self._tell(request.service, context)
 
     async def _tell(self, name: str, context: Context) -> None:
         told: int | None = None

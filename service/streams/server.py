@@ -12,23 +12,23 @@ from dataclasses import dataclass
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.errors import StartError
+from service.metrics import Metrics
 from service.streams.call import SERVICE, Calls
 from service.streams.detection import Detection
-from service.streams.health import Health
+from service.streams.health import HEALTH_SERVICE, Health
+from service.streams.reflection import Reflection
 
 logger = logging.getLogger(__name__)
 
-HEALTH_SERVICE = "grpc.health.v1.Health"
 # How long a change of readiness may go unnoticed.
 LOOK_INTERVAL_S = 1.0
 # What stays open beside calls of ours, such as somebody who reads reflection, has so long at the end.
 LAST_S = 1.0
-# Health and reflection beside our own calls, which have limits of their own and are refused with better words.
-OTHER_CALLS = 512
+# The library also counts calls that are being refused, and ends that their clients do not take. What is beyond its
+# bound it refuses by itself, with RESOURCE_EXHAUSTED, so that ours come before it.
+REFUSED_CALLS = 512
 CONNECTIONS = 2048
 CALLS_PER_CONNECTION = 256
 # Of a message, beside its picture.
@@ -37,13 +37,12 @@ OTHER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """`shares_port`: with other processes of ours. `max_calls`: of ours, at once. Port 0 takes a free one."""
+    """`shares_port`: with other processes of ours. Port 0 takes a free one."""
 
     host: str
     port: int
     reflection: bool
     max_image_bytes: int
-    max_calls: int
     shares_port: bool = False
 
 
@@ -58,13 +57,15 @@ class GrpcServer:
         options: ServerOptions,
         credentials: grpc.ServerCredentials | None,
         serving: Callable[[], bool],
+        metrics: Metrics,
     ) -> None:
         self._detection = detection
         self._calls = calls
         self._options = options
         self._credentials = credentials
         self._serving = serving
-        self._health = Health(("", SERVICE))
+        self._health = Health(("", SERVICE), metrics=metrics)
+        self._reflection = Reflection((SERVICE, HEALTH_SERVICE), metrics=metrics)
         self._look = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._server: grpc.aio.Server | None = None
@@ -75,13 +76,7 @@ class GrpcServer:
         options = self._options
         if not options.shares_port:
             check_free(options.host, options.port)
-        server = grpc.aio.server(
-            options=_channel_options(options), maximum_concurrent_rpcs=options.max_calls + OTHER_CALLS
-        )
-        server.add_generic_rpc_handlers((self._detection.handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        if options.reflection:
-            reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+        server = self._library_server()
         address = f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"
         try:
             if self._credentials is None:
@@ -120,6 +115,15 @@ class GrpcServer:
         await stopping
         self._server = None
 
+    def _library_server(self) -> grpc.aio.Server:
+        guests = [self._health.checks, self._health.watchers, self._reflection.readers]
+        most = self._calls.most + sum(places.most for places in guests) + REFUSED_CALLS
+        server = grpc.aio.server(options=_channel_options(self._options), maximum_concurrent_rpcs=most)
+        server.add_generic_rpc_handlers((self._detection.handler(), self._health.handler()))
+        if self._options.reflection:
+            server.add_generic_rpc_handlers((self._reflection.handler(),))
+        return server
+
     async def _finished(self, timeout_s: float) -> bool:
         try:
             async with asyncio.timeout(timeout_s):
@@ -138,25 +142,26 @@ class GrpcServer:
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
-    """A port, 0 for a free one, that nobody listens on. It is ours to share while the socket is open.
+    """A port, 0 for a free one, that nobody has. It is ours to share while the socket is open.
 
-    Raises StartError.
+    Raises StartError. Another service that is about to share the same port listens only when its models are loaded, so
+    it is found out by its own such socket.
     """
     check_free(host, port)
-    return _bind(host, port, shared=True)
+    # Without SO_REUSEADDR: two sockets that both have it may have the same port until one of them listens.
+    return _bind(host, port, socket.SO_REUSEPORT)
 
 
 def check_free(host: str, port: int) -> None:
-    """Raises StartError where somebody listens on a port already: gRPC itself would say so in ten lines."""
-    _bind(host, port, shared=False).close()
+    """Raises StartError where somebody has a port already: gRPC itself would say so in ten lines."""
+    # What is left of connections that have ended takes no port.
+    _bind(host, port, socket.SO_REUSEADDR).close()
 
 
-def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
+def _bind(host: str, port: int, reuse: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.SOL_SOCKET, reuse, 1)
         bound.bind((host, port))
     except OSError as exc:
         bound.close()

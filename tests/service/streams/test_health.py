@@ -12,7 +12,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from service.streams.health import MOST_WATCHERS
+from service.streams.guests import SHARE
+from service.streams.health import MOST_CHECKS, MOST_WATCHERS
+from service.streams.reflection import MOST_READERS
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +68,7 @@ async def test_who_leaves_takes_no_news_from_others(stub: Any, health: HealthStu
     for watch in (staying, leaving):
         await watch.read()
     leaving.cancel()
-    await until(lambda: stub.server._health._watchers == 1)
+    await until(lambda: len(stub.server._health.watchers) == 1)
     stub.service.draining = True
     stub.server.look()
     assert (await staying.read()).status == NOT_SERVING
@@ -82,16 +84,55 @@ async def test_a_stop_ends_whoever_watches(stub: Any, health: HealthStub):
         await stopping
 
 
-async def test_so_many_may_watch(stub: Any, health: HealthStub, open_channel: Any):
-    watching = []
-    for _ in range(2):
-        other = HealthStub(open_channel(stub.port))
-        watching += [other.Watch(HealthCheckRequest()) for _ in range(MOST_WATCHERS // 2)]
+async def test_so_many_of_an_address_may_watch(
+    stub: Any, health: HealthStub, open_channel: Any, refused: Any, sample: Any, until: Any
+):
+    watching = [health.Watch(HealthCheckRequest()) for _ in range(MOST_WATCHERS // SHARE)]
     for watch in watching:
         await watch.read()
-    beyond = health.Watch(HealthCheckRequest())
-    assert await beyond.code() == grpc.StatusCode.UNAVAILABLE
+    before = sample(stub.service, "rejected_total", reason="health")
+    beyond = await refused(HealthStub(open_channel(stub.port)).Watch(HealthCheckRequest()).read())
+    assert (beyond.code, beyond.reason) == ("UNAVAILABLE", "overloaded")
+    assert sample(stub.service, "rejected_total", reason="health") == before + 1
     assert (await health.Check(HealthCheckRequest())).status == SERVING
+    watching[0].cancel()
+    await until(lambda: len(stub.server._health.watchers) == MOST_WATCHERS // SHARE - 1)
+    assert (await health.Watch(HealthCheckRequest()).read()).status == SERVING
+
+
+def silent(channel: grpc.aio.Channel, method: str) -> Any:
+    """A call for health whose message never comes."""
+    return channel.stream_unary(f"/grpc.health.v1.Health/{method}")()
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+async def test_a_call_whose_message_never_comes_ends(stub: Any, open_channel: Any, refused: Any, method: str):
+    stub.server._health.checks.silence_s = stub.server._health.watchers.silence_s = 0.1
+    ended = await refused(silent(open_channel(stub.port), method))
+    assert (ended.code, ended.reason) == ("DEADLINE_EXCEEDED", "body-too-slow")
+
+
+async def test_a_call_with_no_message_or_with_nonsense_is_told_so(stub: Any, open_channel: Any, refused: Any):
+    channel = open_channel(stub.port)
+    empty, nonsense = silent(channel, "Check"), silent(channel, "Check")
+    await empty.done_writing()
+    await nonsense.write(b"\xff" * 9)
+    for call in (empty, nonsense):
+        assert (await refused(call)).reason == "malformed-request"
+
+
+async def test_calls_without_a_message_fill_up_nothing_but_their_own_places(
+    stub: Any, open_channel: Any, request_of: Any, png: bytes, until: Any, refused: Any
+):
+    channel = open_channel(stub.port)
+    calls = [silent(channel, "Check") for _ in range(MOST_CHECKS // SHARE)]
+    await until(lambda: len(stub.server._health.checks) == len(calls))
+    assert (await refused(HealthStub(channel).Check(HealthCheckRequest()))).code == "UNAVAILABLE"
+    assert len((await stub.Detect(request_of(png))).detections.scores) == 2
+    for call in calls:
+        call.cancel()
+    await until(lambda: not len(stub.server._health.checks))
+    assert (await HealthStub(channel).Check(HealthCheckRequest())).status == SERVING
 
 
 async def ask_for_services(channel: grpc.aio.Channel) -> list[str]:
@@ -122,3 +163,22 @@ async def test_who_reads_reflection_holds_up_no_stop(stub: Any, open_channel: An
     await call.read()
     async with asyncio.timeout(10):
         await stub.server.stop(60)
+
+
+async def test_who_asks_reflection_nothing_more_is_let_go(stub: Any, open_channel: Any, refused: Any):
+    stub.server._reflection.readers.silence_s = 0.1
+    call = ServerReflectionStub(open_channel(stub.port)).ServerReflectionInfo()
+    await call.write(ServerReflectionRequest(list_services=""))
+    await call.read()
+    assert (await refused(call.read())).code == "DEADLINE_EXCEEDED"
+
+
+async def test_so_many_of_an_address_may_read_reflection(stub: Any, open_channel: Any, refused: Any, until: Any):
+    channel = open_channel(stub.port)
+    reading = [ServerReflectionStub(channel).ServerReflectionInfo() for _ in range(MOST_READERS // SHARE)]
+    await until(lambda: len(stub.server._reflection.readers) == len(reading))
+    assert (await refused(ask_for_services(channel))).code == "UNAVAILABLE"
+    for call in reading:
+        call.cancel()
+    await until(lambda: not len(stub.server._reflection.readers))
+    assert SERVICE in await ask_for_services(channel)

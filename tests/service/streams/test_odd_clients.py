@@ -134,6 +134,23 @@ async def test_who_does_not_read_is_cut_off(
     await asyncio.gather(flooding, return_exceptions=True)
 
 
+async def test_who_does_not_even_read_the_end_is_left_to_the_connection(
+    stub: Stub, camera: MakeCamera, open_channel: Any, crowded: bytes, until: Any, sample: Any
+):
+    streams = stub.service.streams
+    streams.limits = dataclasses.replace(streams.limits, send_timeout_s=0.3)
+    stub.server._calls.end_timeout_s = 0.1
+    slow = camera(
+        DetectionStub(open_channel(stub.port, ("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0)))
+    )
+    await slow.open(options=pb.Options(confidence=0.001, iou=1), **EVERY)
+    flooding = asyncio.create_task(flood(slow, crowded, 100_000))
+    await until(lambda: sample(stub.service, "errors_total", kind="end-not-taken") == 1)
+    await until(lambda: not stub.server._calls._running)
+    slow.call.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
 async def test_a_flood_of_frames_is_dropped_and_harms_no_other(
     stub: Stub, camera: MakeCamera, png: bytes, sample: Any, until: Any
 ):
