@@ -77,9 +77,11 @@ class AsyncClient:
     ) -> AsyncGenerator[Outcome, None]:
         """Streams an async iterator of frames to one of what became of each, in their order. Arguments: Client.stream.
 
-        The frames are read by a task of its own, from when the stream has opened. An error that they raise is raised
-        here, after the answers that were still to come. Who leaves early closes the generator, as contextlib.aclosing
-        does: that ends the call, and cancels the wait for the next frame.
+        The frames are read by a task of its own, from when the stream has opened, and closed by it, where they are a
+        generator, however the stream ends; what takes longer than some seconds is cancelled. An error that they raise
+        is raised here, after the answers that were still to come; one of their closing is logged. Who leaves early
+        closes the generator of the answers, as contextlib.aclosing does: that ends the call, and cancels the wait for
+        the next frame.
         Raises a ClientError, also where the connection is lost: what was sent and not answered then is not known.
         """
         opening = Opening(Options(**options), delivery, max_age_s, credits, name, jpeg_quality)
@@ -89,10 +91,12 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Closes all connections; streams that are still open end with a ClientError."""
         self._closed = True
-        await self._http.aclose()
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        channel, self._channel = self._channel, None
+        try:
+            await self._http.aclose()
+        finally:
+            if channel is not None:
+                await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,7 +129,7 @@ class AsyncClient:
         except TimeoutError:
             raise TimedOut("no answer in time") from None
         except httpx.RequestError as exc:
-            raise web.transport_error(exc) from exc
+            raise web.transport_error(exc, request) from exc
 
     def _open_stub(self) -> DetectionStub:
         if self._closed:

@@ -28,13 +28,14 @@ T = TypeVar("T")
 class Client:
     """A service at `url`, such as http://127.0.0.1:8000. Usable from several threads; `close` it, or use `with`.
 
-    key: an API key. timeout_s: of a call that sets none, with all its tries. connect_timeout_s: of one connection.
+    key: an API key. timeout_s: the deadline of a call that sets none, with all its tries; TimedOut once it passes.
+    connect_timeout_s: of one connection; where it passes before the deadline, the try ends as ConnectionFailed.
     ca: a PEM file of the authority that the service's certificate is from, where that is not a public one.
     grpc: host:port of the gRPC server that streams go to; by default the URL's host and port 50051.
     sleep: how to wait between tries.
 
     Proxies that the environment names are not used, and there is no way to trust any certificate at all: either would
-    give the key away.
+    give the key away. Raises ValueError for what is no URL, no key or no certificate.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class Client:
         jpeg_quality: arrays go as JPEGs of this quality, instead of bare, which is fast but large.
         timeout_s: for the opening; the stream itself lasts as long as its frames do.
 
-        The frames are read in a thread of their own, from when the stream has opened. An error that they raise is
-        raised here, after the answers that were still to come. Closing the generator early ends the call and that
-        thread; one whose source blocks ends when that gives its next frame.
+        The frames are read in a thread of their own, from when the stream has opened, and closed by it, where they
+        are a generator, however the stream ends. An error that they raise is raised here, after the answers that were
+        still to come; one of their closing is logged. Closing the generator early ends the call and that thread;
+        one whose source blocks ends when that gives its next frame.
         Raises a ClientError, also where the connection is lost: what was sent and not answered then is not known.
         """
         opening = Opening(Options(**options), delivery, max_age_s, credits, name, jpeg_quality)
@@ -107,9 +109,9 @@ class Client:
 
     def close(self) -> None:
         """Closes all connections; streams that are still open end with a ClientError."""
+        self._closed = True
         self._http.close()
         with self._opening:
-            self._closed = True
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
@@ -141,7 +143,11 @@ class Client:
         try:
             return self._http.send(request)
         except httpx.RequestError as exc:
-            raise web.transport_error(exc) from exc
+            raise web.transport_error(exc, request) from exc
+        except RuntimeError as exc:  # so httpx says that it was closed meanwhile
+            if not self._closed:
+                raise
+            raise ConnectionFailed(CLOSED) from exc
 
     def _open_stub(self) -> DetectionStub:
         # Made here, not where the stream begins: of a channel that was closed meanwhile gRPC makes no stub but a crash.

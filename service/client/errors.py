@@ -5,7 +5,10 @@
     ├── ServiceUnavailable  passing: overloaded, over the rate, shutting down; carries when to come back
     ├── ServiceFailed       a failure of the service, or something else than the service answers at this address
     ├── ConnectionFailed    there is no connection, or it broke
-    └── TimedOut            the answer did not come, or could not, before the deadline
+    └── TimedOut            the deadline passed before the answer was there, or the service says that time is up
+
+Of a connection that does not come about: where `connect_timeout_s` passes first it is ConnectionFailed, and tried
+again; where the deadline does, it is TimedOut, as whatever else lasts beyond that.
 
 All hold `problem`, which is what the service said, alike over HTTP and gRPC, or None where it said nothing. What is
 handed over wrongly, such as an array of another shape, is a ValueError or a TypeError, as anywhere.
@@ -71,18 +74,19 @@ class ServiceFailed(ClientError):
 
 
 class ConnectionFailed(ClientError):
-    """No connection, or one that broke before the answer was there."""
+    """No connection, none within `connect_timeout_s`, or one that broke before the answer was there."""
 
 
 class TimedOut(ClientError):
-    """The deadline passed, here or at the service."""
+    """The deadline passed, here or at the service; also while a connection was still waited for."""
 
 
 def error_of(problem: Problem, *, retry_after_s: float | None = None) -> ClientError:
     """The error that stands for a problem."""
     if problem.status in (429, 503):
         return ServiceUnavailable(_line(problem), problem, retry_after_s=retry_after_s)
-    if problem.status == 504:
+    # 408: a picture, or the head of a request, did not reach the service in time.
+    if problem.status in (408, 504):
         return TimedOut(_line(problem), problem)
     if 400 <= problem.status < 500:
         return RequestRefused(problem)

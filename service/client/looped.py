@@ -6,7 +6,8 @@ of those that come meanwhile waits in the session, and no other does.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,24 +25,30 @@ from service.client.session import Session
 from service.streams.wire import detection_pb2 as pb
 from service.streams.wire.detection_pb2_grpc import DetectionStub
 
+logger = logging.getLogger(__name__)
+
 AsyncFrames = AsyncIterable[bytes | Pixels | Frame]
+
+# How long the end of a stream waits for its frames to be closed.
+CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class AsyncLine:
-    """What a stream is opened on, and how long that is tried. `metadata` brings the key."""
+    """What a stream is opened on, and how long that is tried. `metadata` brings the key, `close_s` bounds its end."""
 
     stub: DetectionStub
     metadata: tuple[tuple[str, str], ...]
     retries: Retries
     timeout_s: float
     sleep: Callable[[float], Awaitable[None]]
+    close_s: float = CLOSE_S
 
 
 async def stream_frames(line: AsyncLine, frames: AsyncFrames, opening: Opening) -> AsyncGenerator[Outcome, None]:
     """What became of each frame. Raises a ClientError, and whatever the frames raise. See AsyncClient.stream."""
     call, feed = await _open(line, opening)
-    tasks = (asyncio.create_task(feed.read(frames)), asyncio.create_task(feed.send(call)))
+    reader, sender = asyncio.create_task(feed.read(frames)), asyncio.create_task(feed.send(call))
     try:
         while (response := await _next(call)) is not None:
             for outcome in feed.receive(response):
@@ -53,9 +60,10 @@ async def stream_frames(line: AsyncLine, frames: AsyncFrames, opening: Opening) 
             raise failure
     finally:
         call.cancel()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        sender.cancel()
+        if not feed.closing:
+            reader.cancel()
+        await _leave((reader, sender), line.close_s)
 
 
 class AsyncFeed:
@@ -63,11 +71,14 @@ class AsyncFeed:
 
     def __init__(self, opening: Opening) -> None:
         self.session = Session(opening.delivery)
+        # Whether the frames are being closed, which is not to be cancelled.
+        self.closing = False
         self._opening = opening
         self._changed = asyncio.Event()
 
     async def read(self, frames: AsyncFrames) -> None:
-        """Reads the frames, as they are wanted, until they end or nobody wants more."""
+        """Reads the frames, as they are wanted, until they end or nobody wants more, and closes them."""
+        source = None
         try:
             source = aiter(frames)
             while await self._wants_frame():
@@ -89,6 +100,9 @@ class AsyncFeed:
             self._end(error)
         else:
             self._end(None)
+        finally:
+            self.closing = True
+            await _close(source)
 
     async def send(self, call: Any) -> None:
         """Sends the frames that wait, until there will be none. Where the call ends first, its reader is told why."""
@@ -177,4 +191,28 @@ async def _next(call: Any) -> pb.StreamResponse | None:
         response = await call.read()
     except grpc.RpcError as exc:
         raise call_error(exc) from exc
+    except asyncio.CancelledError as exc:
+        # So gRPC says also that the call was cancelled, as by the end of its channel, where nobody cancelled the task.
+        task = asyncio.current_task()
+        if task is None or task.cancelling() or not call.cancelled():
+            raise
+        raise ConnectionFailed(CLOSED) from exc
     return None if response is grpc.aio.EOF else response
+
+
+async def _close(source: object) -> None:
+    """Closes a generator, as nobody else can do in time; what else gives frames may be wanted for longer."""
+    if not isinstance(source, AsyncGenerator):
+        return
+    try:
+        await source.aclose()
+    except Exception:
+        logger.warning("the frames of a stream could not be closed", exc_info=True)
+
+
+async def _leave(tasks: Sequence["asyncio.Task[None]"], close_s: float) -> None:
+    """Waits for tasks that are ending. One that does not is told again, and left to the loop."""
+    _, left = await asyncio.wait(tasks, timeout=close_s)
+    for task in left:
+        logger.warning("the frames of a stream did not end within %g s, and are left", close_s)
+        task.cancel()

@@ -4,6 +4,7 @@ gRPC takes a message from the iterator that it is given once the one before has 
 on the way: while one is being sent, the newest of those that come meanwhile waits in the session, and no other does.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ from service.client.session import Session
 from service.streams.wire import detection_pb2 as pb
 from service.streams.wire.detection_pb2_grpc import DetectionStub
 
+logger = logging.getLogger(__name__)
+
 Frames = Iterable[bytes | Pixels | Frame]
 
 # How long a caller that leaves waits for the thread that reads its frames.
 LEAVE_S = 1.0
+LATE = "the stream did not open in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,15 @@ def stream_frames(line: Line, frames: Frames, opening: Opening) -> Generator[Out
     """What became of each frame. Raises a ClientError, and whatever the frames raise. See Client.stream."""
     call, feed = _open(line, opening)
     reader = threading.Thread(target=feed.read, args=(frames,), name="yolov7-frames", daemon=True)
-    reader.start()
     try:
+        reader.start()
         while (response := _next(call)) is not None:
             yield from feed.receive(response)
         yield from feed.conclude()
     finally:
         _leave(call, feed)
-        reader.join(LEAVE_S)
+        if reader.ident is not None:
+            reader.join(LEAVE_S)
 
 
 class Feed:
@@ -70,7 +75,8 @@ class Feed:
             self._end(error)
 
     def read(self, frames: Frames) -> None:
-        """Reads the frames, as they are wanted, until they end or nobody wants more."""
+        """Reads the frames, as they are wanted, until they end or nobody wants more, and closes them."""
+        source = None
         try:
             source = iter(frames)
             while self._wants_frame():
@@ -83,6 +89,7 @@ class Feed:
             self._end(error)
         else:
             self._end(None)
+        _close(source)
 
     def receive(self, response: pb.StreamResponse) -> list[Outcome]:
         """What the service said."""
@@ -128,6 +135,30 @@ class Feed:
             self._changed.notify_all()
 
 
+class Patience:
+    """Whether a call's first answer or the end of its time came first: whichever it was, the other does nothing."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._decided = threading.Lock()
+        self._ended: bool | None = None
+
+    def end(self) -> None:
+        """Time is up. Cancels the call, unless its answer was there before."""
+        with self._decided:
+            if self._ended is not None:
+                return
+            self._ended = True
+        self._call.cancel()
+
+    def ended(self) -> bool:
+        """Asked once the call has answered: whether that came too late. From then on `end` does nothing."""
+        with self._decided:
+            if self._ended is None:
+                self._ended = False
+            return self._ended
+
+
 def _open(line: Line, opening: Opening) -> tuple[Any, Feed]:
     """The call, once the service has opened its side. No frame is read before, so it can be tried again."""
     attempts = line.retries.within(line.timeout_s)
@@ -155,23 +186,20 @@ def _begin(line: Line, feed: Feed) -> Any:
 
 def _opened(call: Any, left_s: float) -> pb.StreamResponse:
     # The call itself has no deadline, since it lasts as long as the stream.
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        call.cancel()
-
-    timer = threading.Timer(left_s, give_up)
+    patience = Patience(call)
+    timer = threading.Timer(left_s, patience.end)
     timer.daemon = True
     timer.start()
     try:
         response = _next(call)
     except ClientError as error:
-        if late.is_set():
-            raise TimedOut("the stream did not open in time") from error
+        if patience.ended():
+            raise TimedOut(LATE) from error
         raise
     finally:
         timer.cancel()
+    if patience.ended():
+        raise TimedOut(LATE)
     if response is None or not response.HasField("opened"):
         raise ServiceFailed("the service did not open the stream")
     return response
@@ -184,6 +212,16 @@ def _next(call: Any) -> pb.StreamResponse | None:
     except grpc.RpcError as exc:
         raise call_error(exc) from exc
     return response
+
+
+def _close(source: object) -> None:
+    """Closes a generator, as nobody else can do in time; what else gives frames may be wanted for longer."""
+    if not isinstance(source, Generator):
+        return
+    try:
+        source.close()
+    except Exception:
+        logger.warning("the frames of a stream could not be closed", exc_info=True)
 
 
 def _leave(call: Any, feed: Feed) -> None:

@@ -1,6 +1,7 @@
 """POST /v1/detect and GET /v1/models, as requests to build and answers to read. Sends nothing."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,13 +14,16 @@ from service.client.options import Options
 from service.client.picture import media_type
 from service.client.results import Detections, Model, ModelVersion, Result
 
-# More is told to the service as this; it has a shorter limit of its own.
-LONGEST_S = 1e6
+_KEY = re.compile(r"[!-~]+")
 
 
 def authorisation(key: str | None) -> dict[str, str]:
-    """The header that brings a key."""
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
+    """The header that brings a key. Raises ValueError for one that neither transport can carry."""
+    if key is None:
+        return {}
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is one word of printable ASCII")
+    return {"Authorization": f"Bearer {key}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Request:
         """With the client's address and headers."""
         headers = {
             "Accept": "application/json",
-            "X-Request-Timeout-Ms": str(max(1, int(min(left_s, LONGEST_S) * 1000))),
+            "X-Request-Timeout-Ms": str(max(1, int(left_s * 1000))),
         }
         if self.content is not None:
             headers["Content-Type"] = media_type(self.content)
@@ -55,10 +59,15 @@ def detect(data: bytes, options: Options) -> Request:
     return Request("POST", "/v1/detect", tuple(options.to_query()), data)
 
 
-def transport_error(error: httpx.RequestError) -> ClientError:
-    """What httpx raises, in the tree of service.client.errors."""
+def transport_error(error: httpx.RequestError, request: httpx.Request) -> ClientError:
+    """What httpx raises of a request that `Request.build` made, in the tree of service.client.errors."""
     text = str(error) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+    if isinstance(error, httpx.ConnectTimeout):
+        timeout = request.extensions["timeout"]
+        if timeout["connect"] < timeout["read"]:
+            return ConnectionFailed(f"no connection within {timeout['connect']:g} s: {text}")
+        return TimedOut(f"no connection in time: {text}")
+    if isinstance(error, httpx.TimeoutException):
         return TimedOut(f"no answer in time: {text}")
     if not isinstance(error, httpx.TransportError):
         return ServiceFailed(f"an answer that cannot be read: {text}")

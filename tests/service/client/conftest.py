@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,6 +100,26 @@ def serving(make_serving: Callable[..., Serving]) -> Serving:
 def client(serving: Serving) -> Iterator[Client]:
     with Client(serving.url, grpc=serving.grpc) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def comes_true() -> Callable[[Callable[[], bool]], bool]:
+    """Whether a condition does within seconds: (condition)."""
+
+    def comes_true(holds: Callable[[], bool]) -> bool:
+        for _ in range(5000):
+            if holds():
+                return True
+            time.sleep(0.002)
+        return False
+
+    return comes_true
+
+
+@pytest.fixture(scope="session")
+def readers() -> Callable[[], list[threading.Thread]]:
+    """The threads that read frames now."""
+    return lambda: [thread for thread in threading.enumerate() if thread.name == "yolov7-frames"]
 
 
 class Scripted:

@@ -141,6 +141,21 @@ def test_nobody_there_is_a_connection_that_failed():
     assert len(slept) == 3
 
 
+def test_a_client_that_is_closed_as_it_asks_says_so(scripted: Callable[..., Any]):
+    closing: list[Client] = []
+
+    def clock() -> float:
+        for client in closing:
+            client.close()
+        return 0.0
+
+    with Client(scripted(MODELS).url, retries=Retries(0, clock=clock)) as client:
+        client.models()
+        closing.append(client)
+        with pytest.raises(ConnectionFailed, match="closed"):
+            client.models()
+
+
 def test_no_answer_is_waited_for_no_longer_than_the_deadline():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = Client(f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -1,7 +1,7 @@
 import pytest
 
 from service.client.errors import ConnectionFailed, Problem, RequestRefused, ServiceFailed, ServiceUnavailable, TimedOut
-from service.client.retry import Retries
+from service.client.retry import LONGEST_S, Retries
 
 
 class Clock:
@@ -24,6 +24,22 @@ def retries(clock: Clock, draw: float = 1.0, count: int = 3) -> Retries:
 def test_pauses_double_up_to_the_longest(clock: Clock):
     attempts = retries(clock, count=5).within(100)
     assert [attempts.pause_s(ConnectionFailed("")) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+
+
+def test_a_service_that_is_away_for_weeks_overflows_nothing(clock: Clock):
+    attempts = retries(clock, count=5000).within(float("inf"))
+    assert [attempts.pause_s(ConnectionFailed("")) for _ in range(5000)][-1] == 3.0
+
+
+def test_no_deadline_is_one_that_threads_and_sockets_can_hold(clock: Clock):
+    assert retries(clock).within(float("inf")).left_s() == LONGEST_S
+
+
+def test_a_connection_that_failed_beyond_the_deadline_is_time_that_is_up(clock: Clock):
+    attempts = retries(clock).within(5)
+    clock.now += 5
+    with pytest.raises(TimedOut, match="refused"):
+        attempts.pause_s(ConnectionFailed("refused"))
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.25])

@@ -13,10 +13,16 @@ from service.errors import Finding, InvalidOption, RateLimited, Unavailable
 from service.streams.status import describe, describe_bug
 
 # Their status differs from HTTP's, which knows more of them, and the error is the same all the same.
-COARSER = {"malformed-request", "not-acceptable", "unsupported-body", "unsupported-image"}
-# HTTP says 4xx of what is too slow, where gRPC has DEADLINE_EXCEEDED, and 502 where gRPC has UNAVAILABLE; nobody is
-# told that the client has left.
-APART = {"body-too-slow", "stream-too-slow", "engine-nonsense", "client-left"}
+COARSER = {
+    "body-too-slow",
+    "stream-too-slow",
+    "malformed-request",
+    "not-acceptable",
+    "unsupported-body",
+    "unsupported-image",
+}
+# HTTP says 502 where gRPC has UNAVAILABLE; nobody is told that the client has left.
+APART = {"engine-nonsense", "client-left"}
 
 
 class Ended:

@@ -7,7 +7,7 @@ import pytest
 
 from service.client.errors import ConnectionFailed, Finding, RequestRefused, ServiceFailed, ServiceUnavailable, TimedOut
 from service.client.options import Options
-from service.client.web import MODELS, Request, detect, read_models, read_result, transport_error
+from service.client.web import MODELS, Request, authorisation, detect, read_models, read_result, transport_error
 
 PROBLEM = {
     "type": "urn:yolov7-service:problem:invalid-option",
@@ -54,7 +54,7 @@ def test_a_problem_is_told_with_its_findings():
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(401, RequestRefused), (429, ServiceUnavailable), (500, ServiceFailed), (502, ServiceFailed),
-     (503, ServiceUnavailable), (504, TimedOut), (301, ServiceFailed)],
+     (503, ServiceUnavailable), (504, TimedOut), (408, TimedOut), (301, ServiceFailed)],
 )  # fmt: skip
 def test_a_proxy_that_knows_no_problem_documents_is_understood(status: int, kind: type[Exception]):
     with pytest.raises(kind, match=f"{status} .*<html>"):
@@ -81,4 +81,10 @@ def test_another_service_is_noticed(content: bytes, read):
      (httpx.RemoteProtocolError("x"), ConnectionFailed), (httpx.ReadTimeout(""), TimedOut)],
 )  # fmt: skip
 def test_what_the_transport_says_is_translated(error: httpx.TransportError, kind: type[Exception]):
-    assert type(transport_error(error)) is kind
+    assert type(transport_error(error, build(MODELS))) is kind
+
+
+@pytest.mark.parametrize("key", ["", "two words", "two\nlines", "schlüssel"])
+def test_a_key_that_cannot_be_carried_is_refused_at_once(key: str):
+    with pytest.raises(ValueError, match="printable ASCII"):
+        authorisation(key)
