@@ -1,6 +1,6 @@
 """Who asks: a value that outlives the key it was found by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from service.access.rate import Rate
@@ -12,11 +12,16 @@ RIGHTS: tuple[Right, ...] = get_args(Right)
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """`rate` is None where the key sets none. No right includes another: a key has those that it lists."""
+    """`rate` is None where the key sets none. No right includes another: a key has those that it lists.
+
+    `digest` is what `digest_token` makes of the key's token, and says whether a key is still the same; it is nobody's
+    business but this package's.
+    """
 
     name: str
     rights: frozenset[Right]
     rate: Rate | None = None
+    digest: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def anonymous(self) -> bool:

@@ -14,7 +14,6 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`digest` is what `digest_token` makes of the token."""
-
-    client: Client
-    digest: bytes = field(repr=False)
-
-
-def read_keys(path: Path) -> tuple[Key, ...]:
-    """The keys in the order of the file. Raises SettingsError with one line."""
+def read_keys(path: Path) -> tuple[Client, ...]:
+    """Whose keys there are, in the order of the file. Raises SettingsError with one line."""
     try:
         return _keys(_document(path))
     except SettingsError as exc:
@@ -55,7 +46,7 @@ def new_key(name: str, rights: Sequence[str], rate: str | None = None) -> tuple[
     entry: dict[str, object] = {"name": name, "sha256": digest_token(token).hex(), "rights": list(rights)}
     if rate is not None:
         entry["rate"] = rate
-    _key(entry)
+    _client(entry)
     # What has been checked is plain text without quotes, and that TOML writes as JSON does.
     lines = [f"{field} = {json.dumps(value)}" for field, value in entry.items()]
     return token, "\n".join(["[[key]]", *lines, ""])
@@ -75,28 +66,28 @@ def _document(path: Path) -> Mapping[str, Any]:
         raise SettingsError(f"not TOML: {exc}") from exc
 
 
-def _keys(document: Mapping[str, Any]) -> tuple[Key, ...]:
+def _keys(document: Mapping[str, Any]) -> tuple[Client, ...]:
     _refuse_unknown(document, ("key",))
     entries = document.get("key")
     if not isinstance(entries, list) or not entries:
         raise SettingsError("holds no [[key]]")
-    keys: dict[str, Key] = {}
+    clients: dict[str, Client] = {}
     digests: set[bytes] = set()
     for number, entry in enumerate(entries, 1):
         try:
-            key = _key(entry)
-            if key.client.name in keys:
-                raise SettingsError(f"the name {key.client.name!r} is taken")
-            if key.digest in digests:
-                raise SettingsError(f"{key.client.name!r} has the sha256 of another key")
+            client = _client(entry)
+            if client.name in clients:
+                raise SettingsError(f"the name {client.name!r} is taken")
+            if client.digest in digests:
+                raise SettingsError(f"{client.name!r} has the sha256 of another key")
         except SettingsError as exc:
             raise SettingsError(f"key {number}: {exc}") from exc
-        keys[key.client.name] = key
-        digests.add(key.digest)
-    return tuple(keys.values())
+        clients[client.name] = client
+        digests.add(client.digest)
+    return tuple(clients.values())
 
 
-def _key(entry: object) -> Key:
+def _client(entry: object) -> Client:
     if not isinstance(entry, dict):
         raise SettingsError("not a table; write [[key]] above each")
     _refuse_unknown(entry, FIELDS)
@@ -109,7 +100,7 @@ def _key(entry: object) -> Key:
     if rate is not None and not isinstance(rate, str):
         raise SettingsError(f'{name!r}: rate must be text, like "20/second"')
     try:
-        return Key(Client(name, rights, Rate.parse(rate) if rate is not None else None), bytes.fromhex(sha256))
+        return Client(name, rights, Rate.parse(rate) if rate is not None else None, bytes.fromhex(sha256))
     except SettingsError as exc:
         raise SettingsError(f"{name!r}: {exc}") from exc
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.access.client import ANONYMOUS, Client
-from service.access.keyfile import Key, read_keys
+from service.access.keyfile import read_keys
 from service.access.token import HINT, MOST_CHARACTERS, digest_token
 from service.errors import SettingsError, Unauthenticated
 from service.metrics import Metrics
@@ -24,8 +24,8 @@ CHECK_INTERVAL_S = 1.0
 class KeyRing:
     """A fixed set of keys, or none at all: then the service is open, and everybody may detect and nothing more."""
 
-    def __init__(self, keys: tuple[Key, ...] | None) -> None:
-        self._keys = keys
+    def __init__(self, clients: tuple[Client, ...] | None) -> None:
+        self._clients = clients
 
     @classmethod
     def open(cls) -> "KeyRing":
@@ -39,35 +39,44 @@ class KeyRing:
 
     def authenticate(self, token: str | None) -> Client:
         """Whose token it is; any text may be asked for. Raises Unauthenticated. An open ring asks for none."""
-        if self._keys is None:
+        if self._clients is None:
             return ANONYMOUS
         if token is None:
             raise Unauthenticated(f"a key is needed; {HINT}")
         found: Client | None = None
         if len(token) <= MOST_CHARACTERS:
             digest = digest_token(token)
-            for key in self._keys:  # to the end, whatever was found
-                if hmac.compare_digest(key.digest, digest):
-                    found = key.client
+            for client in self._clients:  # to the end, whatever was found
+                if hmac.compare_digest(client.digest, digest):
+                    found = client
         if found is None:
             raise Unauthenticated("the key is not known")
         return found
 
-    def find(self, name: str) -> Key | None:
-        """The key of this name."""
-        found: Key | None = None
-        for key in self._keys or ():  # to the end, as above
-            if hmac.compare_digest(key.client.name.encode(), name.encode()):
-                found = key
+    def find(self, name: str) -> Client | None:
+        """Whose key has this name."""
+        found: Client | None = None
+        for client in self._clients or ():  # to the end, as above
+            if hmac.compare_digest(client.name.encode(), name.encode()):
+                found = client
+        return found
+
+    def renew(self, client: Client) -> Client:
+        """A client by what its key says now. Raises Unauthenticated where that is gone, or its name another's."""
+        if self._clients is None:
+            return client
+        found = self.find(client.name)
+        if found is None or not hmac.compare_digest(found.digest, client.digest):
+            raise Unauthenticated("the key is not valid any more")
         return found
 
     @property
     def rated(self) -> bool:
         """Whether any key sets a rate of its own."""
-        return any(key.client.rate for key in self._keys or ())
+        return any(client.rate for client in self._clients or ())
 
     def __len__(self) -> int:
-        return len(self._keys or ())
+        return len(self._clients or ())
 
 
 class Keys:
@@ -90,10 +99,15 @@ class Keys:
         self._follow_when_due()
         return self._ring.authenticate(token)
 
-    def find(self, name: str) -> Key | None:
+    def find(self, name: str) -> Client | None:
         """As KeyRing.find, by the file as it is now."""
         self._follow_when_due()
         return self._ring.find(name)
+
+    def renew(self, client: Client) -> Client:
+        """As KeyRing.renew, by the file as it is now."""
+        self._follow_when_due()
+        return self._ring.renew(client)
 
     @property
     def required(self) -> bool:

@@ -50,21 +50,21 @@ class Tickets:
         if parts is None:
             raise Unauthenticated(f"the ticket is malformed; {HINT}")
         name, expiry, _, signature = parts.groups()
-        key = self._keys.find(name)
-        expected = _sign(key.digest if key else bytes(32), ticket.rpartition("~")[0])
+        client = self._keys.find(name)
+        expected = _sign(client.digest if client else bytes(32), ticket.rpartition("~")[0])
         genuine = hmac.compare_digest(expected, signature)
-        if key is None or not genuine:
+        if client is None or not genuine:
             raise Unauthenticated(f"the ticket is not valid; {HINT}")
         if self._clock() >= int(expiry):
             raise Unauthenticated(f"the ticket has expired; {HINT}")
-        return key.client
+        return client
 
     def _digest(self, name: str) -> bytes | None:
         if not self._keys.required:
             # It is asked of nobody.
             return bytes(32)
-        key = self._keys.find(name)
-        return key.digest if key else None
+        client = self._keys.find(name)
+        return client.digest if client else None
 
 
 def _sign(digest: bytes, signed: str) -> str:

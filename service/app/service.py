@@ -97,7 +97,8 @@ class Service:
         self.streams = Streams(
             self.detector,
             self.models,
-            self.rates,
+            keys=self.keys,
+            rates=self.rates,
             turns=Turns(self._most_turns, self.detector.has_room),
             limits=_stream_limits(settings),
             metrics=self.metrics,

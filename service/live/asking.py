@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from service.access import Rates
+from service.access import Keys, Rates
 from service.detector import Detector, Served
 from service.detector.options import DetectOptions, resolve_options
 from service.errors import RateLimited
@@ -16,27 +16,36 @@ from service.vision.postprocess import PostprocessOptions
 
 
 class Asking:
-    """The constructor raises UnknownModel, ModelNotReady and InvalidOption."""
+    """The constructor raises UnknownModel, ModelNotReady and InvalidOption, and what `renew` does."""
 
     def __init__(
         self,
         detector: Detector,
         models: Models,
-        rates: Rates,
         *,
+        keys: Keys,
+        rates: Rates,
         wanted: Wanted,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._detector = detector
         self._models = models
+        self._keys = keys
         self._rates = rates
         self._wanted = wanted
         self._rejected = metrics.rejected.labels("rate")
         self._clock = clock
+        self._client = wanted.client
+        self.renew()
         self.served: Served = models.resolve(wanted.options.model, wanted.options.version)
         self._options = wanted.options
         self._chosen: PostprocessOptions = resolve_options(self._options, self.served.spec)
+
+    def renew(self) -> None:
+        """Who asks, by what the key says now. Raises Unauthenticated where it is gone, and Forbidden."""
+        self._client = self._keys.renew(self._client)
+        self._client.demand("detect")
 
     async def answer(self, slot: Slot) -> Answered:
         """The answer to a frame that has its deadline. Raises what the detector raises, and RateLimited."""
@@ -63,7 +72,7 @@ class Asking:
 
     async def _take(self) -> None:
         try:
-            await self._rates.take(self._wanted.client, peer=self._wanted.peer)
+            await self._rates.take(self._client, peer=self._wanted.peer)
         except RateLimited:
             self._rejected.inc()
             raise

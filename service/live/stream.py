@@ -85,16 +85,18 @@ class Stream:
     async def run(self, frames: AsyncIterator[Frame], send: Send) -> None:
         """Reads the frames and sends what becomes of each, until they end and all is sent; once.
 
-        Raises StreamTooSlow where a `send` takes too long, and what `frames` and `send` raise. Whatever ends it, no
-        frame is under way any more.
+        Raises StreamTooSlow where a `send` takes too long, Unauthenticated where the client's key is gone, Forbidden
+        where it may not detect any more, and what `frames` and `send` raise. Whatever ends it, no frame is under way
+        any more.
         """
         # Of the caller's context only the id: a trace would gather the stages of all the frames.
         self._context.run(begin_request, current_request_id())
         try:
             async with asyncio.TaskGroup() as group:
-                reader = group.create_task(self._read(frames))
+                others = [group.create_task(self._read(frames)), group.create_task(self._renew())]
                 await self._send_all(send)
-                reader.cancel()
+                for task in others:
+                    task.cancel()
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
@@ -124,6 +126,11 @@ class Stream:
         finally:
             self._read_all = True
             self._news.set()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.renew_s)
+            self._asking.renew()
 
     async def _may_read(self) -> bool:
         """Waits until another frame may be read; False where none may any more."""

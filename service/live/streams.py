@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.access import Rates
+from service.access import Keys, Rates
 from service.detector import Detector
 from service.errors import Draining, Overloaded
 from service.live.asking import Asking
@@ -26,8 +26,9 @@ class Streams:
         self,
         detector: Detector,
         models: Models,
-        rates: Rates,
         *,
+        keys: Keys,
+        rates: Rates,
         turns: Turns,
         limits: StreamLimits,
         metrics: Metrics,
@@ -36,6 +37,7 @@ class Streams:
         self.limits = limits
         self._detector = detector
         self._models = models
+        self._keys = keys
         self._rates = rates
         self._turns = turns
         self._metrics = metrics
@@ -52,7 +54,8 @@ class Streams:
     def open(self, wanted: Wanted) -> Iterator[Stream]:
         """A stream, open until the end of the block, which is to `run` it once.
 
-        Raises UnknownModel, InvalidOption, ModelNotReady, Draining, and Overloaded where too many are open.
+        Raises UnknownModel, InvalidOption, ModelNotReady, Draining, Overloaded where too many are open, and
+        Unauthenticated where the client's key is gone by now.
         """
         stream = self._enter(wanted)
         opened_at = self._clock()
@@ -88,7 +91,13 @@ class Streams:
         check_name(wanted.name)
         delivery = bounded(wanted.delivery, self.limits)
         asking = Asking(
-            self._detector, self._models, self._rates, wanted=wanted, metrics=self._metrics, clock=self._clock
+            self._detector,
+            self._models,
+            keys=self._keys,
+            rates=self._rates,
+            wanted=wanted,
+            metrics=self._metrics,
+            clock=self._clock,
         )
         stream = Stream(
             asking,

@@ -18,7 +18,7 @@ LONGEST_NAME = 100
 class StreamLimits:
     """`max_streams` are open at once. `timeout_s`: the longest that a frame of delivery `every` is tried.
 
-    `credits` and `max_age_s` are the most that a client may ask for.
+    `credits` and `max_age_s` are the most that a client may ask for. `renew_s`: how often its key is looked up again.
     """
 
     max_streams: int
@@ -26,6 +26,7 @@ class StreamLimits:
     max_age_s: float
     timeout_s: float
     send_timeout_s: float = 30.0
+    renew_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

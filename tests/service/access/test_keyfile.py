@@ -18,8 +18,8 @@ def test_keys_are_read_in_order(tmp_path):
     path = tmp_path / "keys.toml"
     path.write_text(entry(more='rate = "20/second"') + entry("boss", B.upper(), '["detect", "admin"]'))
     door, boss = read_keys(path)
-    assert door.client == Client("door", frozenset({"detect"}), Rate(20, 1))
-    assert boss.client == Client("boss", frozenset({"detect", "admin"}), None)
+    assert door == Client("door", frozenset({"detect"}), Rate(20, 1))
+    assert boss == Client("boss", frozenset({"detect", "admin"}), None)
     assert (door.digest.hex(), boss.digest.hex()) == (A, B)
 
 
@@ -85,9 +85,9 @@ def test_a_new_key_is_read_back(tmp_path):
     boss, boss_entry = new_key("boss", ("detect", "admin"))
     path.write_text(door_entry + "\n" + boss_entry)
     keys = read_keys(path)
-    assert [key.client.rate for key in keys] == [Rate(20, 1), None]
-    assert [key.digest for key in keys] == [digest_token(door), digest_token(boss)]
-    assert keys[1].client.rights == {"detect", "admin"}
+    assert [client.rate for client in keys] == [Rate(20, 1), None]
+    assert [client.digest for client in keys] == [digest_token(door), digest_token(boss)]
+    assert keys[1].rights == {"detect", "admin"}
 
 
 def test_the_entry_holds_the_hash_and_not_the_token():

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.access import Client, KeyRing, Keys, new_key
+from service.access import Client, KeyRing, Keys, Rate, new_key
 from service.access.client import ANONYMOUS
-from service.access.keyfile import Key
 from service.access.token import digest_token
 from service.errors import SettingsError, Unauthenticated
 
@@ -17,7 +16,7 @@ NAMES = [f"client-{n}" for n in range(6)]
 
 
 def make_key(name):
-    return Key(Client(name, frozenset({"detect"})), digest_token(f"token of {name}"))
+    return Client(name, frozenset({"detect"}), digest=digest_token(f"token of {name}"))
 
 
 def write(path, *entries):
@@ -156,3 +155,33 @@ def test_tokens_never_reach_the_log(tmp_path, two_keys, metrics, clock, caplog):
     assert len(caplog.records) == 2
     assert door not in caplog.text
     assert gate not in caplog.text
+
+
+def test_a_client_is_renewed_by_its_key(tmp_path, two_keys, metrics, clock):
+    (door, door_entry), (_, gate_entry) = two_keys
+    path = tmp_path / "keys.toml"
+    write(path, door_entry)
+    keys = Keys(path, metrics=metrics, clock=clock)
+    client = keys.authenticate(door)
+    write(path, gate_entry, door_entry.replace('"detect"', '"admin"') + 'rate = "2/second"\n')
+    clock.now += 1.0
+    renewed = keys.renew(client)
+    assert (renewed.name, renewed.rights, renewed.rate) == ("door", {"admin"}, Rate(2, 1))
+    assert keys.renew(renewed) is renewed
+
+
+@pytest.mark.parametrize("name", ["gate", "door"])
+def test_none_is_renewed_whose_key_is_gone_or_replaced(name, tmp_path, two_keys, metrics, clock):
+    (door, door_entry), _ = two_keys
+    path = tmp_path / "keys.toml"
+    write(path, door_entry)
+    keys = Keys(path, metrics=metrics, clock=clock)
+    client = keys.authenticate(door)
+    write(path, new_key(name, ["detect"])[1])
+    clock.now += 1.0
+    with pytest.raises(Unauthenticated, match="not valid any more"):
+        keys.renew(client)
+
+
+def test_without_keys_everybody_is_who_he_was(metrics):
+    assert Keys(None, metrics=metrics).renew(ANONYMOUS) is ANONYMOUS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.access import Client
+from service.access import Client, Keys
 from service.app import Service
 from service.detector.options import DetectOptions
 from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
@@ -109,13 +109,14 @@ def want() -> Callable[..., Wanted]:
 
 @pytest.fixture(scope="session")
 def limited() -> Callable[..., Streams]:
-    """Streams of their own on a service, with other limits: (service, limits by name)."""
+    """Streams of their own on a service, with other keys or limits: (service, keys=, limits by name)."""
 
-    def limited(service: Service, **limits: object) -> Streams:
+    def limited(service: Service, *, keys: Keys | None = None, **limits: object) -> Streams:
         return Streams(
             service.detector,
             service.models,
-            service.rates,
+            keys=keys or service.keys,
+            rates=service.rates,
             turns=service.streams._turns,
             limits=replace(service.streams.limits, **limits),
             metrics=service.metrics,

@@ -1,5 +1,6 @@
 """Who may open a stream: keys, tickets and origins, and how those are answered who may not."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -65,6 +66,15 @@ async def test_a_key_or_its_ticket_opens_and_without_either_it_is_401(guarded: A
     for _ in range(2):
         caller = await guarded.connect(f"?ticket={answer.json()['ticket']}")
         assert (await caller.open())["type"] == "opened"
+
+
+async def test_a_stream_ends_with_its_key(guarded: Any, tokens: Tokens, keys_file: Path):
+    caller = await guarded.connect(additional_headers={"X-API-Key": tokens["eye"]})
+    await caller.open()
+    await asyncio.to_thread(keys_file.write_text, new_key("other", ["detect"])[1])
+    (told,), code = await caller.rest()
+    assert (told["type"], told["problem"]["status"], code) == ("error", 401, 1008)
+    assert told["problem"]["type"] == "urn:yolov7-service:problem:unauthenticated"
 
 
 async def test_who_may_not_detect_is_403_with_a_key_and_gets_no_ticket(guarded: Any, tokens: Tokens):
