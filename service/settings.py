@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     max_streams: int = Field(64, ge=1, description="streams that each process has open at once; more are refused")
     stream_credits: int = Field(16, ge=1, le=256, description="most unanswered frames of a stream that loses none")
     allowed_origins: str = Field(
-        "", description="origins, beside the service's own, whose pages may open streams, comma-separated"
+        "", description="origins whose pages alone may open streams, comma-separated; where empty, the service's own"
     )
 
     drain_delay_s: float = Field(0.0, ge=0, description="time between not ready and closing the door, on SIGTERM")

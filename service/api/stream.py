@@ -21,7 +21,7 @@ from service.api.problems import Problem, describe
 from service.api.stream_conversation import OPENING_S, Conversation
 from service.api.stream_origin import Origins
 from service.api.stream_socket import StreamSocket
-from service.errors import Draining, Overloaded, ServiceError
+from service.errors import Draining, Forbidden, Overloaded, ServiceError
 from service.live import Streams
 from service.metrics import Metrics
 from service.tracing import begin_request, choose_request_id
@@ -127,7 +127,11 @@ class StreamRoute:
     def _let_in(self, connection: HTTPConnection) -> Client:
         if self._draining():
             raise Draining("the service is shutting down")
-        self._origins.check(connection.headers.getlist("origin"), connection.headers.get("host", ""))
+        try:
+            self._origins.check(connection.headers.getlist("origin"), connection.headers.get("host", ""))
+        except Forbidden:
+            self._metrics.rejected.labels("origin").inc()
+            raise
         client = self._door.stream(connection)
         if self._opening >= MOST_OPENING:
             self._metrics.rejected.labels("streams").inc()

@@ -1,4 +1,8 @@
-"""Whose pages may open streams: a browser lets every page open a WebSocket anywhere, and only says which page it is."""
+"""Whose pages may open streams: a browser lets every page open a WebSocket anywhere, and only says which page it is.
+
+Without a list these are the service's own, known by the host that was asked for. That host is what a name led to: who
+owns a name may let it lead here, and then a page of his is as good as ours. A list leaves no room for that.
+"""
 
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
@@ -10,10 +14,12 @@ Place = tuple[str | None, int | None]
 
 
 class Origins:
-    """`allowed`: origins, such as https://example.org, beside the service's own. What is no origin matches none."""
+    """`allowed`: the only ones, such as https://example.org; where there is none, the service's own. Blanks are none."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = {found for found in map(_origin, allowed) if found is not None}
+        listed = [text for text in allowed if text.strip()]
+        # What is no origin matches none, and opens nothing to others either.
+        self._allowed = {_origin(text) for text in listed} if listed else None
 
     def check(self, origins: list[str], host: str) -> None:
         """Raises Forbidden for a foreign page. `origins`: the Origin headers that came; `host`: the Host header.
@@ -24,8 +30,14 @@ class Origins:
         if not origins:
             return
         origin = _origin(origins[0]) if len(origins) == 1 else None
-        if origin is None or (origin not in self._allowed and origin[1] != _place(f"{origin[0]}://{host}")):
+        if origin is None or not self._is_allowed(origin, host):
             raise Forbidden("pages of this origin may not open streams here; see the setting allowed_origins")
+
+    def _is_allowed(self, origin: tuple[str, Place], host: str) -> bool:
+        if self._allowed is not None:
+            return origin in self._allowed
+        scheme, place = origin
+        return place == _place(f"{scheme}://{host}")
 
 
 def _origin(text: str) -> tuple[str, Place] | None:
