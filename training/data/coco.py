@@ -20,6 +20,8 @@ from training.data.segmentation import box_xywh, outline
 
 logger = logging.getLogger(__name__)
 
+_SCORED = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")  # what pycocotools reads of an object
+
 
 class DatasetError(Exception):
     """The annotations or the images they name cannot be used."""
@@ -49,7 +51,8 @@ class CocoDataset:
     """Images in the file's order; class k is the category with the k-th smallest id.
 
     ground_truth: the COCO dict that pycocotools evaluates against: original boxes, image and category ids, without
-    the objects dropped here; the objects are numbered from 1, because pycocotools takes id 0 for "no match".
+    the objects dropped here; the objects are numbered from 1, because pycocotools takes id 0 for "no match". Polygons
+    are left out: they are most of a large set's memory, and AP of boxes does not ask for them.
     """
 
     class_names: tuple[str, ...]
@@ -80,23 +83,28 @@ class CocoDataset:
     def _build(cls, table: dict[str, Any], folder: Path) -> Self:
         entries = _by_id(table["images"], "image")
         categories = [category for _, category in sorted(_by_id(table["categories"], "category").items())]
-        classes = {int(category["id"]): index for index, category in enumerate(categories)}
+        classes = {whole_id(category["id"]): index for index, category in enumerate(categories)}
+        names = tuple(str(category["name"]) for category in categories)
         _by_id(table["annotations"], "annotation")
         if not entries or not categories:
             raise DatasetError("lists no images" if categories else "lists no categories")
+        if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+            raise DatasetError(f"two categories are called {twice!r}")
         kept = _usable(table["annotations"], entries, classes)
         by_image: dict[int, list[dict[str, Any]]] = {identity: [] for identity in entries}
         for item in kept:
-            by_image[int(item["image_id"])].append(item)
+            by_image[item["image_id"]].append(item)
         return cls(
-            class_names=tuple(str(category["name"]) for category in categories),
+            class_names=names,
             category_ids=tuple(classes),
             images=tuple(_image(entry, by_image[identity], folder, classes) for identity, entry in entries.items()),
             ground_truth={
                 "info": table.get("info", {}),
-                "categories": categories,
-                "images": table["images"],
-                "annotations": kept,
+                "categories": [
+                    category | {"id": identity} for identity, category in zip(classes, categories, strict=True)
+                ],
+                "images": [entry | {"id": identity} for identity, entry in entries.items()],
+                "annotations": [{key: item[key] for key in _SCORED} for item in kept],
             },
         )
 
@@ -114,10 +122,18 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
+def whole_id(value: Any) -> int:
+    """Return an id as a number, which some files write as text or with a point. Raises TypeError, ValueError."""
+    number = int(value)
+    if number != float(value):
+        raise ValueError(f"the id {value!r} is no whole number")
+    return number
+
+
 def _by_id(items: Iterable[dict[str, Any]], what: str) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for item in items:
-        identity = int(item["id"])
+        identity = whole_id(item["id"])
         if identity in found:
             raise DatasetError(f"{what} id {identity} is there twice")
         found[identity] = item
@@ -130,15 +146,18 @@ def _usable(
     """Return the annotations whose box overlaps its image, with the fields filled in that evaluation needs."""
     kept: list[dict[str, Any]] = []
     for item in items:
-        if (image := entries.get(int(item["image_id"]))) is None:
+        image_id, category_id = whole_id(item["image_id"]), whole_id(item["category_id"])
+        if (image := entries.get(image_id)) is None:
             raise DatasetError(f"annotation {item['id']} is on image {item['image_id']}, which is not listed")
-        if int(item["category_id"]) not in classes:
+        if category_id not in classes:
             raise DatasetError(f"annotation {item['id']} has category {item['category_id']}, which is not listed")
         x, y, w, h = box_xywh(item)
         overlaps = min(x + w, image["width"]) > max(x, 0) and min(y + h, image["height"]) > max(y, 0)
         if overlaps and all(map(math.isfinite, (x, y, w, h))):
-            filled = {"bbox": [x, y, w, h], "area": item.get("area", w * h), "iscrowd": int(item.get("iscrowd", 0))}
-            kept.append(item | filled | {"id": len(kept) + 1})
+            area = w * h if item.get("area") is None else float(item["area"])
+            ids = {"id": len(kept) + 1, "image_id": image_id, "category_id": category_id}
+            filled = {"bbox": [x, y, w, h], "area": area, "iscrowd": int(item.get("iscrowd") or 0)}
+            kept.append(item | ids | filled)
     if dropped := len(items) - len(kept):
         logger.warning("dropped %d of %d boxes: empty, not finite or outside their image", dropped, len(items))
     return kept
@@ -157,12 +176,12 @@ def _image(
     boxes[:, 2:] += boxes[:, :2]
     outlines = tuple(outline(item) for item in items)
     return DatasetImage(
-        id=int(entry["id"]),
+        id=whole_id(entry["id"]),
         path=path,
         width=width,
         height=height,
         boxes_xyxy=np.clip(boxes, 0, np.array((width, height, width, height), np.float32)),
-        classes=np.array([classes[int(item["category_id"])] for item in items], np.int64),
+        classes=np.array([classes[item["category_id"]] for item in items], np.int64),
         crowd=np.array([bool(item["iscrowd"]) for item in items], np.bool_),
         outlines=outlines if any(points is not None for points in outlines) else (),
     )

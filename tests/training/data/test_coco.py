@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from service.vision.detections import Detections
 from training.data.coco import CocoDataset, DatasetError
+from training.evaluate import score
 
 SIZES = [(40, 30), (20, 20)]
 OBJECTS = [[0, 2, 4, 6, 10, 8], [0, 0, 0, 0, 5, 5]]
@@ -177,3 +179,44 @@ def test_real_sets_are_read(shared_data, file, images, classes):
     dataset = CocoDataset.open(shared_data / file)
     assert (len(dataset), len(dataset.class_names)) == (images, classes)
     assert max(image.classes.max(initial=0) for image in dataset.images) < classes
+
+
+@pytest.mark.parametrize("write", [str, float])
+def test_ids_written_as_text_or_with_a_point_are_numbers_to_evaluation(write_coco, write):
+    table = json.loads(write_coco(SIZES, OBJECTS).read_text())
+    for part in ("images", "categories", "annotations"):
+        for item in table[part]:
+            item |= {key: write(item[key]) for key in ("id", "image_id", "category_id") if key in item}
+    dataset = CocoDataset.open(write_coco(SIZES, OBJECTS, **table))
+    truth, image = dataset.ground_truth, dataset.images[0]
+    perfect = Detections(image.boxes_xyxy, np.full(2, 0.9, np.float32), image.classes.astype(np.int32))
+    assert type(truth["annotations"][0]["image_id"]) is type(truth["images"][0]["id"]) is int
+    assert score(dataset, [(image.id, perfect)]).ap == pytest.approx(1)
+
+
+def test_an_id_between_two_numbers_is_refused(write_coco):
+    with pytest.raises(DatasetError, match=r"the id 11\.5 is no whole number"):
+        CocoDataset.open(edited(write_coco(SIZES, OBJECTS), "annotations", 1, image_id=11.5))
+
+
+def test_fields_that_are_null_are_as_if_not_there(write_coco):
+    path = edited(write_coco(SIZES, OBJECTS), "annotations", 0, area=None, iscrowd=None, segmentation=None)
+    first = CocoDataset.open(path).ground_truth["annotations"][0]
+    assert (first["area"], first["iscrowd"]) == (80, 0)
+
+
+@pytest.mark.parametrize("polygons", [[], [[]], [[], []]])
+def test_polygons_without_points_are_none(write_coco, polygons):
+    path = edited(write_coco(SIZES, OBJECTS), "annotations", 0, segmentation=polygons)
+    assert CocoDataset.open(path).images[0].outlines == ()
+
+
+def test_two_classes_of_one_name_are_refused(write_coco):
+    categories = [{"id": 11, "name": "cat"}, {"id": 12, "name": "dog"}, {"id": 13, "name": "cat"}]
+    with pytest.raises(DatasetError, match="two categories are called 'cat'"):
+        CocoDataset.open(write_coco(SIZES, OBJECTS, categories=categories))
+
+
+def test_evaluation_is_not_given_the_polygons_which_fill_memory(write_coco):
+    path = edited(write_coco(SIZES, OBJECTS), "annotations", 0, segmentation=[[4, 6, 14, 6, 4, 14]])
+    assert "segmentation" not in CocoDataset.open(path).ground_truth["annotations"][0]

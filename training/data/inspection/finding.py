@@ -24,6 +24,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "not understood": Kind(Severity.ERROR, "the set cannot be opened"),
     "id used twice": Kind(Severity.ERROR, "the set cannot be opened"),
+    "class name used twice": Kind(Severity.ERROR, "the set cannot be opened"),
     "unlisted image or class": Kind(Severity.ERROR, "the set cannot be opened"),
     "missing image": Kind(Severity.ERROR, "the set cannot be opened"),
     "unreadable image": Kind(Severity.ERROR, "training stops where it meets the image"),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.coco import whole_id
 from training.data.inspection.finding import Finding
 from training.data.parts import Part
-from training.data.segmentation import box_xywh
+from training.data.segmentation import box_xywh, outline
 
 _EDGE = 1.0  # pixels that a box may reach over the edge before it is said
 _NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, AttributeError, IndexError)
@@ -66,12 +67,15 @@ class _Reader:
         ids = list(self._classes)
         if ids and ids[-1] - ids[0] != len(ids) - 1:
             self._found("gap in category ids", f"{len(ids)} ids between {ids[0]} and {ids[-1]}")
+        names = [str(category.get("name")) for category in self._categories.values()]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self._found("class name used twice", name)
         table = np.array(list(self._rows()), np.float64).reshape(-1, 7)
         return Objects(
             part=self._name,
             paths=tuple(image.path for image in self._images.values()),
             sizes_wh=np.array([(i.width, i.height) for i in self._images.values()], np.int64).reshape(-1, 2),
-            class_names=tuple(str(category.get("name")) for category in self._categories.values()),
+            class_names=tuple(names),
             image=table[:, 0].astype(np.int64),
             kind=table[:, 1].astype(np.int64),
             boxes_xyxy=table[:, 3:],
@@ -79,7 +83,7 @@ class _Reader:
         )
 
     def _found(self, kind: str, text: str, image: Path | None = None, box: list[float] | None = None) -> None:
-        corners = None if box is None else _corners(box)
+        corners = _corners(box) if box and all(map(math.isfinite, box)) else None  # JSON knows no NaN
         self.findings.append(Finding(kind, self._name, text, image, corners))
 
     def _by_id(self, what: str) -> dict[int, dict[str, Any]]:
@@ -90,7 +94,7 @@ class _Reader:
         found: dict[int, dict[str, Any]] = {}
         for place, item in enumerate(items):
             try:
-                identity = int(item["id"])
+                identity = whole_id(item["id"])
             except _NOT_UNDERSTOOD:
                 self._found("not understood", f"{what}[{place}] has no number as its id")
                 continue
@@ -120,8 +124,9 @@ class _Reader:
         """Yield image, class, crowd and corners of each usable object."""
         for identity, item in self._by_id("annotations").items():
             try:
-                image_id, category = int(item["image_id"]), int(item["category_id"])
+                image_id, category = whole_id(item["image_id"]), whole_id(item["category_id"])
                 box = box_xywh(item)
+                outline(item)  # that training could read it
                 x, y, w, h = box
             except _NOT_UNDERSTOOD as exc:
                 self._found("not understood", f"annotation {identity}: {type(exc).__name__}: {exc}")
@@ -136,7 +141,7 @@ class _Reader:
             if fault in (None, "box over the edge"):
                 x1, y1, x2, y2 = _corners(box)
                 cut = max(x1, 0.0), max(y1, 0.0), min(x2, float(image.width)), min(y2, float(image.height))
-                yield image.place, self._classes[category], bool(item.get("iscrowd", 0)), *cut
+                yield image.place, self._classes[category], bool(item.get("iscrowd")), *cut
 
 
 def _fault(box: list[float], image: _Image) -> str | None:

@@ -102,7 +102,7 @@ def _picture(path: Path | None, box_xyxy: tuple[float, float, float, float] | No
     ratio = min(_SIDE / max(pixels.shape[:2]), 4.0)
     size = max(round(pixels.shape[1] * ratio), 1), max(round(pixels.shape[0] * ratio), 1)
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    if box_xyxy is not None and np.isfinite(box_xyxy).all():
+    if box_xyxy is not None:
         small = _framed(small, np.array(box_xyxy) * ratio)
     _, jpeg = cv2.imencode(".jpg", small[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 85))
     return _image(jpeg.tobytes(), "jpeg")

@@ -98,6 +98,16 @@ def test_ids_are_looked_after(write_part, found):
     assert kinds(inspection) == {"id used twice": 1, "unlisted image or class": 2, "gap in category ids": 1}
 
 
+def test_what_would_not_open_is_found(write_part, found):
+    rows = [(0, 1, GOOD), (0, 2, [40, 30, 20, 20]), (0, 1.5, GOOD)]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]
+    folder = write_part("part", [1], rows, categories=categories)
+    table = json.loads((folder / "part.json").read_text())
+    table["annotations"][1]["segmentation"] = [[1, 2, 3]]
+    (folder / "part.json").write_text(json.dumps(table))
+    assert kinds(found(folder)) == {"not understood": 2, "class name used twice": 1, "class without objects": 1}
+
+
 def test_what_parts_lack(write_part, found):
     write_part("train", [1, 2], [*MANY[:20]], categories=[{"id": 1, "name": "cat"}])
     inspection = found(write_part("val", [3], [(0, 2, GOOD)]))
@@ -138,6 +148,7 @@ def test_json_says_all(write_part, found):
     assert table["parts"]["part"]["objects"] == {"cat": 0, "dog": 1}
     first = table["findings"][0]
     assert (first["kind"], first["severity"], first["box_xyxy"]) == ("box outside", "error", [80, 10, 84, 15])
+    assert "NaN" not in json.dumps(found(write_part("part", [1], [(0, 1, [math.nan, 10, 4, 5])])).to_dict())
     assert Path(first["image"]).name == "part0.png"
 
 
