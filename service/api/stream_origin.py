@@ -14,7 +14,7 @@ Place = tuple[str | None, int | None]
 
 
 class Origins:
-    """`allowed`: the only ones, such as https://example.org; where there is none, the service's own. Blanks are none."""
+    """`allowed`: the only ones, such as https://example.org; where there is none, the service's own."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         listed = [text for text in allowed if text.strip()]

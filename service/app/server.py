@@ -37,6 +37,8 @@ PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 # Of on_tick's ten in a second.
 TICKS_PER_LOOK = 10
+# For what a second signal cuts off to say so to its client: more than a stream's last words may take.
+CUT_OFF_S = 3.0
 
 
 class Server(uvicorn.Server):
@@ -90,6 +92,16 @@ class Server(uvicorn.Server):
             # HTTP gets what is left, and the moment at least in which it tells its clients.
             self.config.timeout_graceful_shutdown = max(1, round(until - time.monotonic()))
             await super().shutdown(sockets)
+        if self.force_exit:
+            await self._cut_off()
+
+    async def _cut_off(self) -> None:
+        """Ends what uvicorn leaves to itself when it is forced; the service would wait for its streams."""
+        left = tuple(self.server_state.tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CUT_OFF_S)
 
     async def _close_grpc(self, grpc: GrpcServer, until: float) -> None:
         stopping = asyncio.create_task(grpc.stop(until - time.monotonic()))

@@ -193,9 +193,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     def _refuse(self) -> None:
-        """What websockets cannot read as a request at all, after which uvicorn would wait for ever."""
-        detail = "the head of the upgrade cannot be read; it may have 128 headers of up to 8 KiB each"
-        self._socket.write(self.conn.reject(HTTPStatus.BAD_REQUEST, detail).serialize())
+        """What websockets does not read as a request, after which uvicorn would wait for ever."""
+        answer = b"".join(self.conn.data_to_send())
+        if not answer:  # else it says by itself what is too long
+            detail = "an upgrade has no body, and only printable characters in its head"
+            answer = self.conn.reject(HTTPStatus.BAD_REQUEST, detail).serialize()
+        self._socket.write(answer)
         self.close_sent = self.handshake_complete = True
         self.transport.close()
 
