@@ -18,7 +18,7 @@ _Kind = TypeVar("_Kind")
 
 
 class SpecError(Exception):
-    """A spec.json that does not say what it must; the text is one line that names the key."""
+    """A spec.json or passport that does not say what it must; the text is one line that names the key."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +57,7 @@ class ModelSpec:
     def to_json(self) -> str:
         """The file's text; from_json gives back the same numbers to the last bit."""
         document = {key: getattr(self, key) for key in _keys(type(self))}
-        document["known_images"] = [_known_image_to_json(known) for known in self.known_images]
+        document["known_images"] = [known_image_to_json(known) for known in self.known_images]
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -67,7 +67,7 @@ class ModelSpec:
             document = json.loads(text)
         except ValueError as error:
             raise SpecError(f"the spec is not JSON: {error}") from error
-        spec = _Object(document, "spec", _keys(cls))
+        spec = JsonObject(document, "spec", _keys(cls))
         if not spec.of("known_images", list):
             raise SpecError("the spec has no known image, so nothing could tell whether the model sees")
         return cls(
@@ -82,7 +82,7 @@ class ModelSpec:
             sha256=spec.of("sha256", str),
             origin=spec.of("origin", dict),
             average_precision=spec.of("average_precision", dict),
-            known_images=tuple(_known_image_from_json(known) for known in spec.of("known_images", list)),
+            known_images=tuple(known_image_from_json(known) for known in spec.of("known_images", list)),
             input_name=spec.of("input_name", str),
             output_names=spec.texts("output_names"),
         )
@@ -117,13 +117,15 @@ def _draw(bits: np.random.PCG64, count: int, below: int) -> NDArray[np.int64]:
     return (bits.random_raw(count) >> np.uint64(32)).astype(np.int64) * below >> 32
 
 
-def _known_image_to_json(known: KnownImage) -> dict[str, Any]:
+def known_image_to_json(known: KnownImage) -> dict[str, Any]:
+    """As the files have it."""
     arrays = {key: getattr(known.candidates, key).tolist() for key in _keys(Candidates)}
     return {"seed": known.seed, "shape_hw": known.shape_hw, **arrays}
 
 
-def _known_image_from_json(document: Any) -> KnownImage:
-    known = _Object(document, "known image", ["seed", "shape_hw", *_keys(Candidates)])
+def known_image_from_json(document: Any) -> KnownImage:
+    """What known_image_to_json made. Raises SpecError."""
+    known = JsonObject(document, "known image", ["seed", "shape_hw", *_keys(Candidates)])
     try:
         candidates = Candidates(
             boxes=np.array(known.of("boxes", list), np.float32).reshape(-1, 4),
@@ -142,7 +144,7 @@ def _keys(kind: type[ModelSpec] | type[Candidates]) -> list[str]:
     return [field.name for field in fields(kind)]
 
 
-class _Object:
+class JsonObject:
     """A JSON object with exactly the keys expected, read with the types expected."""
 
     def __init__(self, document: Any, what: str, keys: list[str]) -> None:
@@ -156,27 +158,32 @@ class _Object:
         self._what = what
 
     def of(self, key: str, kind: type[_Kind]) -> _Kind:
+        """The value of a key, which must be of that type. Raises SpecError."""
         value = self._document[key]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self._wrong(key, kind.__name__)
         return value
 
     def number(self, key: str) -> float:
+        """A float, written with or without a point. Raises SpecError."""
         return self.of(key, int) if isinstance(self._document[key], int) else self.of(key, float)
 
     def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings. Raises SpecError."""
         values = self.of(key, list)
         if not all(isinstance(value, str) for value in values):
             raise self._wrong(key, "list of str")
         return tuple(values)
 
     def sizes(self, key: str) -> tuple[tuple[int, int], ...]:
+        """A list of [height, width], not empty. Raises SpecError."""
         values = self.of(key, list)
         if not values or not all(_is_size(value) for value in values):
             raise self._wrong(key, "list of [height, width]")
         return tuple((height, width) for height, width in values)
 
     def size(self, key: str) -> tuple[int, int]:
+        """[height, width]. Raises SpecError."""
         value = self.of(key, list)
         if not _is_size(value):
             raise self._wrong(key, "[height, width]")
