@@ -96,6 +96,9 @@ class ModelAnswer(BaseModel):
     device: str | None
     precision: str | None = Field(description="What the engine computes in.")
     max_batch_size: int | None = Field(description="Most images in one batch.")
+    passport: dict[str, Any] | None = Field(
+        description="What the engine file's own passport says of it: how it was made, measured and checked."
+    )
 
 
 class ModelsAnswer(BaseModel):

@@ -6,6 +6,7 @@ None of these routes does any work for its answer.
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from service.api.exchange import Exchange
 from service.api.problems import Problem
 from service.metrics import Metrics
 from service.models import Model, Models
+from service.vision.passport import EnginePassport
 
 
 class StatusRoutes:
@@ -84,7 +86,13 @@ def describe_model(models: Models, model: Model) -> ModelAnswer:
         device=passport.device if passport else None,
         precision=passport.precision if passport else None,
         max_batch_size=passport.max_batch_size if passport else None,
+        passport=_shown(passport.papers) if passport and passport.papers else None,
     )
+
+
+def _shown(papers: EnginePassport) -> dict[str, Any]:
+    """Without the known answers, which are for machines and long."""
+    return {key: value for key, value in papers.to_dict().items() if key != "known_images"}
 
 
 def _json(document: dict[str, str]) -> Response:

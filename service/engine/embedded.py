@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from service.engine.cores import usable_cores
+from service.engine.papers import admit
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
 from service.errors import EngineFailed, EngineNonsense, RepositoryError, StartError
@@ -58,6 +59,7 @@ class EmbeddedOptions:
 class _Compiled:
     """The inference requests of one model version, by input shape."""
 
+    passport: Passport
     output_names: tuple[str, ...]
     score_floor: float
     requests: dict[tuple[int, int], deque[ov.InferRequest]]
@@ -113,7 +115,7 @@ class EmbeddedEngine:
         model = ModelVersion(stored.spec.name, stored.spec.version)
         if model not in self._compiled:
             self._compiled[model] = await asyncio.to_thread(self._compile_all, stored)
-        return self._passport
+        return self._compiled[model].passport
 
     async def unload(self, model: ModelVersion) -> None:
         """See Engine.unload."""
@@ -122,7 +124,7 @@ class EmbeddedEngine:
 
     async def loaded(self) -> Mapping[ModelVersion, Passport]:
         """See Engine.loaded."""
-        return dict.fromkeys(self._compiled, self._passport)
+        return {model: compiled.passport for model, compiled in self._compiled.items()}
 
     async def infer(
         self, target: Target, images: Sequence[NDArray[np.uint8]], *, deadline: float
@@ -140,6 +142,7 @@ class EmbeddedEngine:
     def _compile_all(self, stored: StoredModel) -> "_Compiled":
         spec = stored.spec
         started = time.monotonic()
+        papers = admit(stored, stored.onnx, {"openvino": self._passport.engine.removeprefix("openvino ")})
         try:
             graph = self._core.read_model(stored.onnx)
             _check_ports(graph, spec)
@@ -153,7 +156,7 @@ class EmbeddedEngine:
         took = time.monotonic() - started
         shapes = " ".join(f"{height}x{width}" for height, width in spec.input_shapes)
         logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)
-        return _Compiled(spec.output_names, spec.score_floor, requests)
+        return _Compiled(replace(self._passport, papers=papers), spec.output_names, spec.score_floor, requests)
 
     def _choose_precision(self) -> Precision:
         has_bf16 = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service.engine.repository import StoredModel
 from service.vision.detections import Candidates
+from service.vision.passport import EnginePassport
 
 
 class ModelVersion(NamedTuple):
@@ -34,13 +35,14 @@ class Passport:
     """What an engine says of a model version that it has loaded.
 
     `precision` is what it computes in, whatever the weights are stored in: f32, bf16, fp16 or int8. `max_batch_size` is
-    how many images one batch may hold.
+    how many images one batch may hold. `papers`: what the file's own passport says, where it has one.
     """
 
     engine: str
     device: str
     precision: str
     max_batch_size: int
+    papers: EnginePassport | None = None
 
 
 class Engine(Protocol):
