@@ -3,11 +3,12 @@
 Such clients are Frigate's `deepstack` detector, Home Assistant's integrations, Blue Iris and Agent DVR. They send a
 form with `image`, perhaps `min_confidence`, and the key as `api_key`; whatever else is in it is passed over. Answers
 have whole pixels, at most 20 predictions, since Frigate's array holds no more, and labels in lower case, with which
-these clients compare. Errors have the protocol's form, and the status that they have everywhere here.
+these clients compare. Errors have the protocol's form (service.api.problems), and the status that they have everywhere
+here.
 """
 
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,20 +21,20 @@ from service.api.answer import to_json
 from service.api.door import Door
 from service.api.exchange import Exchange
 from service.api.intake import Intake
-from service.api.problems import describe
+from service.api.problems import DEEPSTACK
 from service.api.upload import Upload, check_content_type
 from service.detector import Detected, Detector, Served
 from service.detector.options import parse_options, resolve_options
 from service.detector.places import Place
-from service.errors import Finding, ImageError, InvalidOption, Overloaded, ServiceError
+from service.errors import Finding, InvalidOption, Overloaded
 from service.metrics import Metrics
 from service.models import Models
 from service.vision.postprocess import PostprocessOptions
 from service.vision.spec import ModelSpec
 
-DETECTION = "/v1/vision/detection"
-CUSTOM = "/v1/vision/custom/{model}"
-CUSTOM_LIST = "/v1/vision/custom/list"
+DETECTION = f"{DEEPSTACK}/detection"
+CUSTOM = f"{DEEPSTACK}/custom/{{model}}"
+CUSTOM_LIST = f"{DEEPSTACK}/custom/list"
 MOST_PREDICTIONS = 20
 DEFAULT_CONFIDENCE = 0.4
 LEAST_CONFIDENCE = 0.001
@@ -99,11 +100,11 @@ class DeepStackRoutes:
 
     async def detection(self, request: Request) -> Response:
         """Finds objects with the default model."""
-        return await _in_their_form(request, self._answer(request, None))
+        return await self._answer(request, None)
 
     async def custom(self, request: Request, model: str) -> Response:
         """Finds objects with the current version of a model."""
-        return await _in_their_form(request, self._answer(request, model))
+        return await self._answer(request, model)
 
     async def custom_list(self) -> Response:
         """Which models there are; clients fill a menu with it."""
@@ -153,17 +154,6 @@ class DeepStackRoutes:
         return response
 
 
-async def _in_their_form(request: Request, answer: Awaitable[Response]) -> Response:
-    try:
-        return await answer
-    except (ServiceError, ImageError) as error:
-        problem = describe(error)
-        Exchange.of(request).error = problem.name
-        headers = dict(problem.headers) | ({"Connection": "close"} if problem.closes else {})
-        document = {"success": False, "error": problem.detail, "duration": 0, "code": problem.status}
-        return _json(document, problem.status, headers)
-
-
 def _options(given: Options, spec: ModelSpec) -> PostprocessOptions:
     """`min_confidence` and `classes` of what was given; there may be anything else. Raises InvalidOption."""
     confidence = max(_confidence(given.get("min_confidence", "")), spec.score_floor, LEAST_CONFIDENCE)
@@ -209,5 +199,5 @@ def _document(detected: Detected, served: Served, duration_s: float) -> dict[str
     }
 
 
-def _json(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(to_json(document), status, headers, "application/json")
+def _json(document: dict[str, Any]) -> Response:
+    return Response(to_json(document), media_type="application/json")

@@ -1,6 +1,8 @@
 """Errors as HTTP tells them: one table from type to status, and RFC 9457 problem documents.
 
-Nothing here decides what is an error.
+Below /v1/vision they have the form of DeepStack instead, which the clients there read. The path decides, not who
+refuses: an unknown path and a bug of ours are told as a route's own refusals are. Nothing here decides what is an
+error.
 """
 
 import json
@@ -40,6 +42,7 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:yolov7-service:problem:"
+DEEPSTACK = "/v1/vision"
 
 # Type of error → status, name, title. A subclass that is not here is answered as its parent.
 TABLE: Mapping[type[Exception], tuple[int, str, str]] = {
@@ -82,6 +85,10 @@ class Problem:
 
     def response(self, request_id: str, instance: str) -> Response:
         """The answer to one request; `instance` is its path."""
+        headers = dict(self.headers) | ({"Connection": "close"} if self.closes else {})
+        if instance == DEEPSTACK or instance.startswith(f"{DEEPSTACK}/"):
+            told = {"success": False, "error": self.detail, "duration": 0, "code": self.status}
+            return Response(json.dumps(told), self.status, headers, "application/json")
         document: dict[str, object] = {
             "type": TYPE_PREFIX + self.name,
             "title": self.title,
@@ -92,7 +99,6 @@ class Problem:
         }
         if self.findings:
             document["errors"] = [{"pointer": finding.pointer, "detail": finding.detail} for finding in self.findings]
-        headers = dict(self.headers) | ({"Connection": "close"} if self.closes else {})
         return Response(json.dumps(document), self.status, headers, MEDIA_TYPE)
 
 

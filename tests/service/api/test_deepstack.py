@@ -86,6 +86,40 @@ async def test_the_answer_has_the_protocols_form(client: httpx.AsyncClient, png:
     assert all(type(document[name]) is int for name in ("inferenceMs", "processMs", "analysisRoundTripMs"))
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/vision/face", 404),
+        ("GET", "/v1/vision", 404),
+        ("GET", DETECTION, 405),
+        ("DELETE", "/v1/vision/custom/blocks", 405),
+    ],
+)
+async def test_other_paths_and_methods_are_refused_in_the_protocols_form(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+):
+    answer = await client.request(method, path)
+    assert_refused(answer, status)
+    assert ("allow" in answer.headers) == (status == 405)
+    assert answer.headers["x-request-id"]
+
+
+async def test_a_path_that_only_begins_alike_has_the_services_form(client: httpx.AsyncClient):
+    answer = await client.get("/v1/visions")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_bug_is_told_in_the_protocols_form_without_internals(
+    engine_with_switch: Any, make_client: MakeClient, png: bytes
+):
+    client = await make_client(engine_with_switch)
+    engine_with_switch.error = ZeroDivisionError("batch of 0")
+    answer = await ask(client, png)
+    assert_refused(answer, 500)
+    assert "batch of 0" not in answer.text
+    engine_with_switch.error = None
+
+
 async def test_nothing_found_is_a_success(client: httpx.AsyncClient, encode: Encode):
     document = (await ask(client, encode(np.zeros((32, 32, 3), np.uint8)))).json()
     assert (document["success"], document["predictions"], document["message"]) == (True, [], "No objects found")
