@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the secrets that docker-compose.yml mounts, in deploy/secrets. What is there stays: remove a file to get a new one.
+# Makes the secrets that docker-compose.yml mounts, in deploy/secrets, or in another FOLDER for Kubernetes. What is there stays: remove a file to get a new one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-folder=deploy/secrets
+folder=${1:-deploy/secrets}
 umask 077
 mkdir -p "$folder"
 # The folder keeps strangers out. Its files are mounted with the mode that they have, for users who do not own them.
