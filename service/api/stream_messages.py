@@ -29,7 +29,8 @@ class NotJson(MalformedRequest):
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # JSON has types: "7" is no number, and true is none either.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Open(_Message):
@@ -44,7 +45,7 @@ class Open(_Message):
 
     def detect_options(self) -> DetectOptions:
         """Raises InvalidOption with each finding."""
-        return check_options(_flat(self.options))
+        return check_options(_flat(self.options), strict=True)
 
     def wanted_delivery(self) -> Delivery:
         """With the defaults for what is not given."""
@@ -82,7 +83,7 @@ class Options(_Message):
             if self.options.get(name, opening.options.get(name)) != opening.options.get(name):
                 raise InvalidOption(Finding(f"/options/{name}", "is chosen by the open message; open another stream"))
         kept = {name: opening.options[name] for name in ("model", "version") if name in opening.options}
-        return check_options(_flat(self.options | kept))
+        return check_options(_flat(self.options | kept), strict=True)
 
 
 class End(_Message):

@@ -63,10 +63,13 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> DetectOptions:
     return check_options(given)
 
 
-def check_options(given: Mapping[str, object]) -> DetectOptions:
-    """From values by name; what is not given has its default. Raises InvalidOption as parse_options does."""
+def check_options(given: Mapping[str, object], *, strict: bool = False) -> DetectOptions:
+    """From values by name; what is not given has its default. Raises InvalidOption as parse_options does.
+
+    `strict`: where the values have types, no text is taken for a number.
+    """
     try:
-        return DetectOptions.model_validate(given)
+        return DetectOptions.model_validate(given, strict=strict)
     except ValidationError as exc:
         raise InvalidOption(*map(_finding, exc.errors()[:MAX_FINDINGS])) from exc
 

@@ -110,6 +110,15 @@ async def test_options_are_those_of_a_post(server: Any, png: bytes):
     assert [found["label"] for found in answer["detections"]] == ["red"]
 
 
+async def test_a_whole_number_is_taken_where_any_is(server: Any, png: bytes):
+    caller = await server.connect()
+    opened = await caller.open(options={"confidence": 1, "iou": 0, "class_confidence": {"red": 1}}, max_age_ms=60_000)
+    assert opened["type"] == "opened"
+    await caller.say({"type": "frame", "captured_at": 1700000000})
+    await caller.say(png)
+    assert (await caller.hear())["captured_at"] == 1700000000
+
+
 async def test_options_change_for_the_frames_that_follow(server: Any, png: bytes):
     caller = await server.connect()
     await caller.open(delivery="every", options={"model": "blocks", "classes": ["red"]})
