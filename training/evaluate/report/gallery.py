@@ -6,11 +6,11 @@ not drawn.
 
 import base64
 import html
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data import DatasetImage, read_pixels
 from training.evaluate.examine import Examination
@@ -19,9 +19,9 @@ _SIDE = 640  # longest side of a picture in the page
 _QUALITY = 80
 
 
-def gallery(examination: Examination, places: Iterable[int], prefix: str) -> str:
+def gallery(examination: Examination, places: NDArray[np.int64], prefix: str) -> str:
     """Figures of the images at these places of the set; ``prefix`` begins their names in the page."""
-    figures = (_figure(examination, place, f"{prefix}{number}") for number, place in enumerate(places, 1))
+    figures = (_figure(examination, place, f"{prefix}{number}") for number, place in enumerate(places.tolist(), 1))
     return f'<div class="gallery">{"".join(figures)}</div>'
 
 

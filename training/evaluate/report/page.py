@@ -97,14 +97,12 @@ def _calibration(examination: Examination) -> str:
 
 
 def _galleries(examination: Examination) -> str:
-    worst = examination.errors.worst()[:_WORST].tolist()
-    typical = [place for place in examination.errors.typical(_TYPICAL + _WORST).tolist() if place not in worst][
-        :_TYPICAL
-    ]
+    worst = examination.errors.worst()[:_WORST]
+    typical = examination.errors.typical(_TYPICAL, without=worst)
     parts = [switches()]
-    if worst:
+    if len(worst):
         parts.append(f"<h3>The worst</h3>{gallery(examination, worst, 'worst-')}")
-    if typical:
+    if len(typical):
         parts.append(f"<h3>From the best to the worst, evenly</h3>{gallery(examination, typical, 'typical-')}")
     return "".join(parts)
 
