@@ -61,6 +61,7 @@ class Batcher(Generic[Group, Payload, Result]):
         self._policy = policy
         self._queue: Queue[Group, Payload, Result] = Queue(capacity)
         self._metrics = metrics
+        metrics.queue_capacity.set(capacity)
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
         self._in_flight: Counter[Group] = Counter()

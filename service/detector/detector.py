@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from service.cache import CachedImage, CacheKeys, CandidateCache
 from service.detector.places import Place, Places
 from service.detector.preparation import ImageLimits, Picture, decode_within
+from service.detector.sightings import Sightings
 from service.detector.source import CacheResult, Caching, CandidateSource, DetectorBatcher, Served
 from service.engine.protocol import ModelVersion, Target
 from service.errors import DeadlineExceeded, EngineFailed
@@ -78,6 +79,7 @@ class Detector:
         self._places = Places(places, metrics)
         self._limits = limits
         self._metrics = metrics
+        self._sightings = Sightings(metrics)
         self._source = CandidateSource(
             batcher, threads, thread_count=thread_count, limits=limits, metrics=metrics, cache=cache, keys=keys
         )
@@ -131,25 +133,23 @@ class Detector:
         """
         started_at = time.monotonic()
         self._places.received(place)
-        self._using[served.model] += 1
         trace = current_trace()
         if trace is not None:
             trace.note({"model.name": served.model.name, "model.version": served.model.version})
-        try:
-            async with asyncio.timeout(deadline - started_at):
-                found = await self._source.find(picture, served, deadline=deadline, caching=caching)
-                postprocessing_at = time.monotonic()
-                detections = await self._postprocess(found.entry, options)
-        except TimeoutError:
-            # Whoever was patient may have met an engine that hangs.
-            if deadline - started_at >= PATIENT_S:
+        with self._used(served.model), self._sightings.picture(served.model):
+            try:
+                async with asyncio.timeout(deadline - started_at):
+                    found = await self._source.find(picture, served, deadline=deadline, caching=caching)
+                    postprocessing_at = time.monotonic()
+                    detections = await self._postprocess(found.entry, options)
+            except TimeoutError:
+                # Whoever was patient may have met an engine that hangs.
+                if deadline - started_at >= PATIENT_S:
+                    self._suspect(served.model)
+                raise DeadlineExceeded("the deadline passed before the image was done") from None
+            except EngineFailed:
                 self._suspect(served.model)
-            raise DeadlineExceeded("the deadline passed before the image was done") from None
-        except EngineFailed:
-            self._suspect(served.model)
-            raise
-        finally:
-            self._leave(served.model)
+                raise
         ended_at = time.monotonic()
         if trace is not None:
             trace.stage("postprocess", postprocessing_at, ended_at)
@@ -159,6 +159,7 @@ class Detector:
         waited_s = max(ended_at - started_at - sum(work.values()), 0.0)
         stages = {name: work.get(name, waited_s if name == "queue" else 0.0) for name in STAGES}
         self._observe(found.entry.image_hw, detections, stages)
+        self._sightings.answered(served, detections, found.entry.image_hw, ended_at - started_at)
         return Detected(detections, found.entry.image_hw, stages, found.result)
 
     async def infer(self, pixels: NDArray[np.uint8], model: ModelVersion, *, deadline: float) -> Candidates:
@@ -182,11 +183,16 @@ class Detector:
         # In the loop's own threads: what is nearly done does not wait behind pictures that are yet to be decoded.
         return await asyncio.to_thread(postprocess, entry.candidates, letterbox, options)
 
-    def _leave(self, model: ModelVersion) -> None:
-        self._using[model] -= 1
-        left = None if self._using[model] else self._left.pop(model, None)
-        if left is not None:
-            left.set()
+    @contextmanager
+    def _used(self, model: ModelVersion) -> Iterator[None]:
+        self._using[model] += 1
+        try:
+            yield
+        finally:
+            self._using[model] -= 1
+            left = None if self._using[model] else self._left.pop(model, None)
+            if left is not None:
+                left.set()
 
     def _suspect(self, model: ModelVersion) -> None:
         """Somebody should look at its known image now."""

@@ -12,12 +12,16 @@ from collections.abc import Iterable
 from functools import partial
 from math import nan
 
+from prometheus_client import Gauge
+
 from service.detector import Detector
+from service.detector.sightings import class_labels
 from service.engine.protocol import Engine, ModelVersion
 from service.errors import EngineDown, EngineFailed, Overloaded, RepositoryError, ServiceError
 from service.metrics import SHARED, Metrics
 from service.models.known import look
-from service.models.model import Model
+from service.models.model import Model, Sight
+from service.models.reference import read_reference
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +72,7 @@ class Looks:
             if model.passport is None and not model.lasting and time.monotonic() >= model.load_at:
                 await self._load(model)
             if model.passport is not None:
+                model.reference = await asyncio.to_thread(read_reference, model.stored.onnx)
                 await self._run_known_images(model)
             model.looked_at = time.monotonic()
             if model.reason != before:
@@ -77,18 +82,29 @@ class Looks:
                 self.show(model)
 
     def show(self, model: Model) -> None:
-        """Says in the metrics whether it is ready."""
-        self._metrics.model_ready.labels(*model.key).set(model.ready)
+        """Says in the metrics how it is, and what it is expected to see."""
+        metrics = self._metrics
+        metrics.model_ready.labels(*model.key).set(model.ready)
+        if model.sees is not None:
+            metrics.known_image.labels(*model.key).set(model.sees.found)
+            metrics.known_image_at.labels(*model.key).set(model.sees.at)
+        if model.reference is not None:
+            metrics.expected_score.labels(*model.key).set(model.reference.score)
+            metrics.expected_size.labels(*model.key).set(model.reference.size)
+            for name in class_labels(model.spec.class_names):
+                metrics.expected_class.labels(*model.key, name).set(model.reference.classes.get(name, 0.0))
 
     def forget(self, model: Model) -> None:
         """Ends the look at a model that is no longer served, and takes it from the metrics: its 0 would be an alarm."""
         if (task := self._tasks.get(model.key)) is not None:
             task.cancel()
-        # With several processes a series cannot be removed: the other process' file would have to forget it too.
-        if SHARED in os.environ:
-            self._metrics.model_ready.labels(*model.key).set(nan)
-        else:
-            self._metrics.model_ready.remove(*model.key)
+        metrics = self._metrics
+        for gauge in (metrics.model_ready, metrics.known_image, metrics.known_image_at):
+            _clear(gauge, *model.key)
+        for gauge in (metrics.expected_score, metrics.expected_size) if model.reference is not None else ():
+            _clear(gauge, *model.key)
+        for name in class_labels(model.spec.class_names) if model.reference is not None else ():
+            _clear(metrics.expected_class, *model.key, name)
 
     async def aclose(self) -> None:
         """Ends all looks under way."""
@@ -102,6 +118,7 @@ class Looks:
         served = model.served
         try:
             reason = await look(self._detector, served)
+            model.sees = Sight(reason is None, time.time())
         except Overloaded:
             logger.info("model %s: too busy for its known image; readiness stays as it is", model.key)
             return
@@ -129,3 +146,11 @@ class Looks:
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.bug = bug
         self.ended.set()
+
+
+def _clear(gauge: Gauge, *labels: str) -> None:
+    # With several processes a series cannot be removed: the other process' file would have to forget it too.
+    if SHARED in os.environ:
+        gauge.labels(*labels).set(nan)
+    else:
+        gauge.remove(*labels)

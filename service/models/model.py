@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from service.detector import Served
 from service.engine.protocol import ModelVersion, Passport
 from service.engine.repository import StoredModel
+from service.models.reference import Reference
 from service.vision.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Whether the known image came out as known, and when; seconds since 1970, for others to read."""
+
+    found: bool
+    at: float
 
 
 @dataclass(slots=True)
@@ -15,6 +24,7 @@ class Model:
 
     `lasting`: trying again changes nothing, because the files themselves are wrong.
     `listed`: requests can name it.
+    `sees`: what its last look at the known image found. `reference`: what it is expected to see, if that is known.
     `looking` is held by whoever loads it or looks at it; that was done last at `looked_at`. It is not loaded before
     `load_at`, and after one more refusal not for `load_pause_s`. Readings of time.monotonic().
     """
@@ -28,6 +38,8 @@ class Model:
     looked_at: float = float("-inf")
     load_at: float = float("-inf")
     load_pause_s: float = 1.0
+    sees: Sight | None = None
+    reference: Reference | None = None
 
     @property
     def spec(self) -> ModelSpec:
