@@ -25,8 +25,9 @@ from training.export.parity import (
     pictures,
     torch_run,
 )
+from training.export.passports import describe_engine, sha256_of, sha256_of_settings, write_passport
 from training.export.repository import Publication, next_version, publish, staging
-from training.export.session import ExportError, OnnxSession
+from training.export.session import VERSIONS, ExportError, OnnxSession
 from training.nets import DeployModel
 
 SCORE_FLOOR = 0.001  # below it no request may ask
@@ -87,7 +88,15 @@ def export_checkpoint(
         )
         known = tuple(_known_image(session, shape) for shape in shapes)
         spec = _spec(target, checkpoint, facts, onnx.sha256, known)
-        published = publish(repository, onnx.path, Publication(spec, _card(spec, onnx, parity, facts)))
+        passport = describe_engine(
+            onnx.path,
+            spec,
+            precision=spec.precision,
+            versions=VERSIONS,
+            origin=_weights(checkpoint_path, checkpoint, spec),
+        )
+        papers = write_passport(onnx.path, passport)
+        published = publish(repository, onnx.path, Publication(spec, _card(spec, onnx, parity, facts), (papers,)))
     return ExportReport(published, spec, replace(onnx, path=published / "model.onnx"), parity)
 
 
@@ -149,6 +158,14 @@ def _origin(checkpoint: Checkpoint, facts: CardFacts) -> dict[str, str]:
     }
     official = {f"official_{key}": str(value) for key, value in checkpoint.extra.get("origin", {}).items()}
     return {key: value for key, value in {**told, **official}.items() if value}
+
+
+def _weights(path: Path, checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, str]:
+    """What the passport tells of the weights' past: the spec's origin, and digests of the file and of its recipe."""
+    digests = {"weights_sha256": sha256_of(path)}
+    if checkpoint.config:
+        digests["config_sha256"] = sha256_of_settings(checkpoint.config)
+    return spec.origin | digests
 
 
 def _card(spec: ModelSpec, onnx: OnnxFile, parity: Sequence[ShapeParity], facts: CardFacts) -> str:

@@ -1,7 +1,7 @@
 """The model repository: Triton's layout, read by both engines, written so that nobody sees half a model.
 
     <name>/  config.pbtxt  spec.json  labels.txt  MODEL_CARD.md
-    <name>/<version>/  model.onnx  spec.json
+    <name>/<version>/  model.onnx  model.onnx.passport.json  spec.json  (and other engine files with their passports)
 
 A new model appears by one rename; a new version of an old one by the rename of its folder, after which the files beside
 it are replaced one by one, spec.json last: it names the version that is current. This module does not know what is
@@ -11,9 +11,9 @@ inside a model.
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -29,10 +29,15 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Everything about a model but its weights."""
+    """Everything about a model but its weights.
+
+    beside: files that go into the version's folder, moved. papers: text files beside the card, by name.
+    """
 
     spec: ModelSpec
     card: str
+    beside: tuple[Path, ...] = ()
+    papers: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -71,10 +76,13 @@ def publish(repository: Path, model: Path, publication: Publication) -> Path:
         version = folder / spec.version
         version.mkdir()
         model.replace(version / "model.onnx")
+        for file in publication.beside:
+            file.replace(version / file.name)
         (version / "spec.json").write_text(spec.to_json(), encoding="utf-8")
         papers = {
             "config.pbtxt": config_text(spec),
             "labels.txt": "".join(f"{name}\n" for name in spec.class_names),
+            **publication.papers,
             "MODEL_CARD.md": publication.card,
             "spec.json": spec.to_json(),
         }

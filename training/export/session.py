@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
 from service.vision.detections import Candidates
 
 INPUT = "images"
+VERSIONS = {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}
 OUTPUTS = ("boxes", "scores", "classes", "predictions")
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from google.protobuf import text_format
@@ -14,6 +15,7 @@ from service.vision.spec import ModelSpec, generate_image
 from training.checkpoint import Checkpoint, CheckpointError
 from training.export import ExportError, export_checkpoint
 from training.export.onnx import rounded
+from training.export.passports import read_passport
 from training.export.session import OnnxSession
 from training.nets import VARIANTS, DeployModel, build_network
 
@@ -21,7 +23,8 @@ from training.nets import VARIANTS, DeployModel, build_network
 def test_a_model_folder_is_complete(published) -> None:
     folder = published.repository / "small"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
-        *("config.pbtxt", "spec.json", "labels.txt", "MODEL_CARD.md", "1/model.onnx", "1/spec.json")
+        *("config.pbtxt", "spec.json", "labels.txt", "MODEL_CARD.md", "1/model.onnx", "1/spec.json"),
+        "1/model.onnx.passport.json",
     }
     assert [path.name for path in published.repository.iterdir()] == ["small"]
     assert folder.stat().st_mode & 0o777 == 0o755
@@ -36,6 +39,20 @@ def test_the_spec_describes_the_file(published) -> None:
     assert text == (published.repository / "small" / "1" / "spec.json").read_text()
     assert spec.average_precision == {"AP": 0.5, "AP Ambulance": 0.25}
     assert spec.origin["data"] == "Some photos"
+
+
+def test_the_passport_is_of_the_file_its_weights_and_its_recipe(published) -> None:
+    passport = read_passport(published.report.onnx.path)
+    spec = published.report.spec
+    assert (passport.file, passport.format, passport.precision) == ("model.onnx", "onnx", "fp16")
+    assert passport.sha256 == {"model.onnx": spec.sha256}
+    assert (passport.made_from, passport.input_shapes, passport.parent) == (
+        *(spec.sha256, spec.input_shapes),
+        spec.average_precision,
+    )
+    assert passport.versions["onnxruntime"] == onnxruntime.__version__
+    assert passport.origin["weights_sha256"] == hashlib.sha256(published.checkpoint.read_bytes()).hexdigest()
+    assert len(passport.origin["config_sha256"]) == 64
 
 
 def test_the_known_images_are_answered_as_the_spec_says(published) -> None:
