@@ -55,8 +55,10 @@ class Settings(BaseSettings):
     engine: Literal["embedded", "triton"] = Field("embedded", description="what infers: this process, or Triton")
     known_image_interval_s: float = Field(60.0, gt=0, description="time between two runs of each model's known image")
 
-    precision: Literal["f32", "bf16"] | None = Field(
-        None, description="what the embedded engine computes in; unset takes bf16 where the CPU has it, else f32"
+    precision: Literal["f32", "bf16", "int8"] | None = Field(
+        None,
+        description="what the embedded engine computes in; unset takes bf16 where the CPU has it, else f32; int8 needs "
+        "the file that yolov7-training quantise writes",
     )
     streams: int = Field(0, ge=0, le=256, description="batches inferred side by side; 0 takes one per core")
     max_batch_size: int = Field(1, ge=1, le=64, description="most images in one batch of the embedded engine")

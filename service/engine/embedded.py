@@ -2,7 +2,8 @@
 
 It compiles each input shape of a model once, with a fixed height and width, in throughput mode: on two cores two
 streams of single images beat one batch of four. The precision is always set by name, because OpenVINO would pick
-bf16 by itself on some CPUs.
+bf16 by itself on some CPUs. int8 is another file of the same version, `model.int8.xml`, which carries its quantization
+with it; what is not quantized in it runs in f32. (OpenVINO 2026.4 misreads this graph with Q/DQ nodes in ONNX.)
 
 Each batch runs in a thread of the engine's own, blocked in `infer()` with the GIL released. OpenVINO's own callbacks
 are not used: they are never called when an inference fails, and its waiter would wait for ever.
@@ -34,9 +35,10 @@ from service.vision.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "bf16", "int8"]
 
 DEVICE = "CPU"
+INT8_FILE = "model.int8.xml"
 # One batch more than there are streams lies ready, so that a stream never waits for the event loop.
 PREFETCHED = 1
 
@@ -45,8 +47,8 @@ PREFETCHED = 1
 class EmbeddedOptions:
     """What an operator may choose.
 
-    `precision` None: bf16 where the CPU computes in it, else f32. `streams` 0: one per core. `cache_dir` None: compile
-    anew at each start.
+    `precision` None: bf16 where the CPU computes in it, else f32; int8 only by name. `streams` 0: one per core.
+    `cache_dir` None: compile anew at each start.
     """
 
     precision: Precision | None = None
@@ -82,7 +84,7 @@ class EmbeddedEngine:
         self._properties = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": str(streams),
-            "INFERENCE_PRECISION_HINT": self._passport.precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if self._passport.precision == "bf16" else "f32",
         }
         if options.cache_dir is not None:
             self._properties["CACHE_DIR"] = str(options.cache_dir)
@@ -142,9 +144,10 @@ class EmbeddedEngine:
     def _compile_all(self, stored: StoredModel) -> "_Compiled":
         spec = stored.spec
         started = time.monotonic()
-        papers = admit(stored, stored.onnx, {"openvino": self._passport.engine.removeprefix("openvino ")})
+        file = self._engine_file(stored)
+        papers = admit(stored, file, {"openvino": self._passport.engine.removeprefix("openvino ")})
         try:
-            graph = self._core.read_model(stored.onnx)
+            graph = self._core.read_model(file)
             _check_ports(graph, spec)
             requests: dict[tuple[int, int], deque[ov.InferRequest]] = {}
             for shape_hw in spec.input_shapes:
@@ -157,6 +160,15 @@ class EmbeddedEngine:
         shapes = " ".join(f"{height}x{width}" for height, width in spec.input_shapes)
         logger.info("model %s/%s compiled for %s in %.1f s", spec.name, spec.version, shapes, took)
         return _Compiled(replace(self._passport, papers=papers), spec.output_names, spec.score_floor, requests)
+
+    def _engine_file(self, stored: StoredModel) -> Path:
+        if self._passport.precision != "int8":
+            return stored.onnx
+        file = stored.onnx.with_name(INT8_FILE)
+        if not file.is_file():
+            shown = f"{stored.spec.name}/{stored.spec.version}/{INT8_FILE}"
+            raise RepositoryError(f"{shown} is missing, which precision int8 runs: yolov7-training quantise makes it")
+        return file
 
     def _choose_precision(self) -> Precision:
         has_bf16 = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
