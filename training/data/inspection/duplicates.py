@@ -16,7 +16,9 @@ from training.data.inspection.pictures import Pictures
 _BITS = 6  # of 128 that may differ; below the number of chunks, so that two hashes always share a whole chunk
 _CHUNKS = 8
 _LEVELS = 4.0  # of 255, the mean difference of two thumbnails
-_BLOCK = 2048  # rows compared at a time
+_CELLS = 1 << 21  # pairs of hashes compared at a time
+_PAIRS = 1 << 15  # pairs of thumbnails compared at a time
+_NEVER = np.iinfo(np.int64).max
 
 
 def find_duplicates(pictures: Pictures) -> list[Finding]:
@@ -55,32 +57,52 @@ def _same_files(pictures: Pictures) -> list[tuple[int, int]]:
 
 def _alike(pictures: Pictures) -> list[tuple[int, int]]:
     """Return for each image its most alike among the earlier ones, one of another part before one of its own."""
-    parts = np.array(pictures.parts)
-    best: dict[int, tuple[bool, int, int]] = {}
-    for first, second, distance in _close(pictures.hashes):
-        order = np.lexsort((distance,))
-        for a, b, bits in zip(first[order].tolist(), second[order].tolist(), distance[order].tolist(), strict=True):
-            mine = bool(parts[a] == parts[b]), bits, a
-            if b in best and best[b] <= mine:
-                continue
-            difference = np.abs(pictures.thumbnails[a].astype(np.int16) - pictures.thumbnails[b]).mean()
-            if difference <= _LEVELS:
-                best[b] = mine
-    return [(first, second) for second, (_, _, first) in sorted(best.items())]
+    parts = np.unique(pictures.parts, return_inverse=True)[1]
+    best: dict[int, int] = {}
+    for earlier, later, differ in _close(pictures.hashes):
+        rank = (parts[earlier, None] == parts[later]) * 128 + differ.astype(np.int64)
+        rank = np.where(differ <= _BITS, rank * len(parts) + earlier[:, None], _NEVER)
+        foremost = rank.argmin(axis=0)  # of each later image
+        columns = np.flatnonzero(rank.min(axis=0) < _NEVER)
+        near = _same_thumbnails(pictures, earlier[foremost[columns]], later[columns])
+        pairs = [(foremost[columns[near]], columns[near])]
+        # Only where the most alike hash is of another picture, the others matter.
+        row, place = np.nonzero(rank[:, columns[~near]] < _NEVER)
+        place = columns[~near][place]
+        near = _same_thumbnails(pictures, earlier[row], later[place])
+        for rows, places in [*pairs, (row[near], place[near])]:
+            ranks, images = rank[rows, places].tolist(), later[places].tolist()
+            for image, found in zip(images, ranks, strict=True):
+                best[image] = min(best.get(image, found), found)
+    return [(found % len(parts), image) for image, found in sorted(best.items())]
 
 
-def _close(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield arrays of (earlier, later, bits that differ) of pairs that differ little; a pair may come several times.
+def _same_thumbnails(pictures: Pictures, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+    same = np.zeros(len(first), np.bool_)
+    for begin in range(0, len(first), _PAIRS):
+        some = slice(begin, begin + _PAIRS)
+        one, other = pictures.thumbnails[first[some]].astype(np.int16), pictures.thumbnails[second[some]]
+        same[some] = np.abs(one - other).mean(axis=1) <= _LEVELS
+    return same
 
-    Of hashes cut into more chunks than bits may differ, two close ones share a chunk, so only those are compared.
+
+def _close(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield images (E,) and later ones (L,), and how many bits each pair differs in (E, L), 255 for no such pair.
+
+    Of hashes cut into more chunks than bits may differ, two close ones share a chunk, so only those are compared. A
+    pair may come several times.
     """
     chunks = hashes.view(np.uint16).reshape(len(hashes), _CHUNKS)
     for column in chunks.T:
         order = np.argsort(column, kind="stable")
-        starts = np.flatnonzero(np.diff(column[order])) + 1
-        for bucket in np.split(order, starts):
-            for begin in range(0, len(bucket) if len(bucket) > 1 else 0, _BLOCK):
-                block = bucket[begin : begin + _BLOCK]
-                distance = np.bitwise_count(hashes[block, None] ^ hashes[None, bucket]).sum(axis=2, dtype=np.int64)
-                row, place = np.nonzero((distance <= _BITS) & (block[:, None] < bucket))
-                yield block[row], bucket[place], distance[row, place]
+        for bucket in np.split(order, np.flatnonzero(np.diff(column[order])) + 1):
+            if len(bucket) < 2:
+                continue
+            # Pictures of one fixed camera may all share a chunk, so a block is as long as memory allows.
+            rows = max(_CELLS // len(bucket), 1)
+            for begin in range(0, len(bucket), rows):
+                block, later = bucket[begin : begin + rows], bucket[begin:]
+                differ = np.bitwise_count(hashes[block, None] ^ hashes[None, later]).sum(axis=2, dtype=np.uint8)
+                differ = np.where(block[:, None] < later, differ, np.uint8(255))
+                if differ.min() <= _BITS:
+                    yield block, later, differ

@@ -1,4 +1,5 @@
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,28 @@ def test_close_hashes_are_found_wherever_their_bits_differ():
     pictures = Pictures(names, ("part",) * 400, digests, hashes, np.zeros((400, 256), np.uint8))
     found = {(int(finding.image.name), int(finding.other.name)) for finding in find_duplicates(pictures)}
     assert found == {(200 + row, row) for row in range(200)}
+
+
+def test_many_pictures_of_one_camera_take_little_memory():
+    hashes = np.random.default_rng(0).integers(0, 2**64, (6000, 2), np.uint64)
+    hashes[:, 0] &= ~np.uint64(0xFFFF)  # a chunk that all share
+    names = tuple(Path(str(row)) for row in range(6000))
+    digests = tuple(name.name.encode() for name in names)
+    pictures = Pictures(names, ("part",) * 6000, digests, hashes, np.zeros((6000, 256), np.uint8))
+    tracemalloc.start()
+    assert find_duplicates(pictures) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 << 20
+
+
+def test_an_image_of_another_part_comes_before_a_more_alike_one_of_the_same():
+    hashes = np.array([[0b11, 0], [1, 0], [0, 0]], np.uint64)
+    pictures = Pictures(
+        tuple(map(Path, "abc")), ("val", "train", "train"), (b"a", b"b", b"c"), hashes, np.zeros((3, 256), np.uint8)
+    )
+    found = {(finding.kind, finding.image.name, finding.other.name) for finding in find_duplicates(pictures)}
+    assert found == {("near leak", "b", "a"), ("near leak", "c", "a")}
 
 
 def test_a_hash_tells_left_from_right_and_top_from_bottom():
