@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
-.PHONY: serve test test-long check format proto triton clean
+.PHONY: serve test test-long check deploy-check audit manifests format proto triton clean
 
 serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
 	$(BIN)/yolov7-service serve $(ARGS)
@@ -24,6 +24,13 @@ check: $(VENV)/.dev  ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Needs docker-compose, promtool and kustomize (or kubectl); what cannot be checked for want of a tool fails.
+deploy-check: $(VENV)/.dev $(TRITON)/.triton  ## compose, Dockerfiles, rules, dashboards, manifests
+	REQUIRE_ALL=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
+
+manifests:  ## what Kubernetes is given of the rules of Prometheus
+	$(PYTHON) deploy/kubernetes/rules.py
 
 proto: $(VENV)/.dev  ## generates the gRPC code from its proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. service/streams/wire/detection.proto

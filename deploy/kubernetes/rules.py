@@ -1,4 +1,4 @@
-"""Writes monitoring/rules.yaml: the rules of deploy/prometheus as the Prometheus Operator takes them. `make manifests` runs it."""
+"""Writes monitoring/rules.yaml, the rules of deploy/prometheus for the Prometheus Operator: `make manifests`."""
 
 import textwrap
 from pathlib import Path
@@ -20,7 +20,7 @@ spec:
 
 
 def manifest() -> str:
-    """The file's text: an object for each file of rules, in the order of their names, its groups as they are written there."""
+    """The file's text: an object for each file of rules, by name, with the groups as they are written."""
     return NOTE + "---\n".join(_object(path) for path in sorted(RULES.glob("*.yml")))
 
 
