@@ -27,17 +27,10 @@ class EndpointError(RuntimeError):
 
 def detect_endpoint(url: str, model: str, dataset: CocoDataset) -> Iterator[tuple[int, Detections]]:
     """Yield (image id, detections in original pixels) of ``POST url/v1/detect``, one by one. Raises EndpointError."""
-    options = {
-        "model": model,
-        "confidence": SERVED_EVALUATION.confidence,
-        "iou": SERVED_EVALUATION.iou,
-        "max_detections": SERVED_EVALUATION.max_detections,
-        "multi_label": "true",
-    }
-    path = f"/v1/detect?{urlencode(options)}"
+    path = served_path(model)
 
     def ask(file: Path) -> Detections:
-        return _detections(_post(url, path, file))
+        return read_detections(post_image(url, path, file.read_bytes(), file.name))
 
     with ThreadPoolExecutor(_CLIENTS) as pool:
         yield from zip(
@@ -45,23 +38,61 @@ def detect_endpoint(url: str, model: str, dataset: CocoDataset) -> Iterator[tupl
         )
 
 
-def _post(url: str, path: str, file: Path) -> dict[str, Any]:
+def served_path(model: str) -> str:
+    """Where the service answers for ``model`` by the protocol ``served``."""
+    options = {
+        "model": model,
+        "confidence": SERVED_EVALUATION.confidence,
+        "iou": SERVED_EVALUATION.iou,
+        "max_detections": SERVED_EVALUATION.max_detections,
+        "multi_label": "true",
+    }
+    return f"/v1/detect?{urlencode(options)}"
+
+
+def post_image(url: str, path: str, data: bytes, name: str) -> dict[str, Any]:
+    """Return the service's answer for a file called ``name``, inferred anew. Raises EndpointError."""
+    headers = {
+        "Content-Type": _content_type(Path(name)),
+        "X-Request-Timeout-Ms": str(int(_TIMEOUT_S * 1000)),
+        "Cache-Control": "no-store",
+    }
+    status, body = _request(url, "POST", path, data, headers)
+    if status != http.HTTPStatus.OK:
+        raise EndpointError(f"{name}: {status} {body.decode(errors='replace')}")
+    return _object(url, body)
+
+
+def ask(url: str, path: str) -> bytes:
+    """Return the body of ``GET url/path``. Raises EndpointError."""
+    status, body = _request(url, "GET", path, None, {})
+    if status != http.HTTPStatus.OK:
+        raise EndpointError(f"{url}{path}: {status} {body.decode(errors='replace')}")
+    return body
+
+
+def ask_object(url: str, path: str) -> dict[str, Any]:
+    """Return the JSON object of ``GET url/path``. Raises EndpointError."""
+    return _object(url, ask(url, path))
+
+
+def _request(url: str, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
     parts = urlsplit(url)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     if parts.scheme not in kinds or not parts.hostname:
         raise EndpointError(f"{url!r} is not http://HOST or https://HOST")
     connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_TIMEOUT_S)
     try:
-        headers = {"Content-Type": _content_type(file), "X-Request-Timeout-Ms": str(int(_TIMEOUT_S * 1000))}
-        connection.request("POST", f"{parts.path.rstrip('/')}{path}", body=file.read_bytes(), headers=headers)
+        connection.request(method, f"{parts.path.rstrip('/')}{path}", body=data, headers=headers)
         response = connection.getresponse()
-        body = response.read()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException) as exc:
         raise EndpointError(f"{url} does not answer: {exc}") from exc
     finally:
         connection.close()
-    if response.status != http.HTTPStatus.OK:
-        raise EndpointError(f"{file.name}: {response.status} {body.decode(errors='replace')}")
+
+
+def _object(url: str, body: bytes) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(body)
     except ValueError as exc:
@@ -73,7 +104,8 @@ def _content_type(file: Path) -> str:
     return {".png": "image/png", ".webp": "image/webp", ".bmp": "image/bmp"}.get(file.suffix.lower(), "image/jpeg")
 
 
-def _detections(answer: dict[str, Any]) -> Detections:
+def read_detections(answer: dict[str, Any]) -> Detections:
+    """Return what an answer of ``POST /v1/detect`` has found."""
     found = answer["detections"]
     corners = [[row["box"][name] for name in ("x1", "y1", "x2", "y2")] for row in found]
     return Detections(

@@ -23,8 +23,8 @@ from training.nets import DeployModel, Network
 Protocol = Literal["served", "paper"]
 PROTOCOLS: dict[str, str] = {
     "served": "letterbox to the input shapes, confidence 0.001, IoU 0.65, at most 300, multi-label; float32",
-    "paper": "rectangles half a stride larger than needed, all predictions above 0.001 (30,000 at most), IoU 0.65, "
-    "at most 300, multi-label; float32",
+    "paper": "32 images to a rectangle half a stride larger than needed, all predictions above 0.001 (30,000 at most), "
+    "IoU 0.65, at most 300, multi-label; float32",
 }
 
 

@@ -1,5 +1,8 @@
 """Three looks at a picture come back in one frame, and both protocols find what a network that reads pixels finds."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -61,6 +64,22 @@ def test_the_paper_s_protocol_answers_every_image_in_its_own_pixels(dataset: Coc
     assert sizes == [(3, 96, 128, 3)]  # 64 × 96 of picture: half a stride more, then whole strides
     for answer in answers.values():
         np.testing.assert_allclose(answer.boxes, [[0, 0, 300, 200]])
+
+
+def test_how_many_images_are_seen_at_once_changes_no_rectangle(make_dataset):
+    dataset = make_dataset({number: [] for number in range(1, 6)})
+    sizes = []
+
+    def nothing(images: NDArray[np.uint8]) -> list[Candidates]:
+        sizes.append(images.shape)
+        rows = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32)
+        return [Candidates(*rows)] * len(images)
+
+    tall = replace(dataset.images[0], width=200, height=300)
+    cv2.imwrite(str(tall.path), np.zeros((300, 200, 3), np.uint8))
+    mixed = replace(dataset, images=(tall, *dataset.images[1:]))
+    assert len(list(detect_paper(nothing, mixed, image_size=96, stride=32, batch_size=2))) == 5
+    assert sizes == [(2, 128, 128, 3), (2, 128, 128, 3), (1, 128, 128, 3)]
 
 
 @pytest.mark.parametrize("classes", [1, 3])
