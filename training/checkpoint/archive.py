@@ -140,7 +140,7 @@ class TorchArchive:
             raise PickleError(f"{name} is {entry.file_size} bytes; {limit} are allowed")
         try:
             return self._zip.read(entry)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as exc:
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as exc:
             raise PickleError(f"{name} is damaged ({exc})") from exc
 
 

@@ -1,8 +1,8 @@
 """The project's own checkpoint: plain containers and tensors in one file, written atomically, read as weights only.
 
 A checkpoint says what the network is (variant, form, class names), holds its weights under our own keys, and what a
-run needs to go on exactly where it stopped. This module does not know how a run is made of them (``train.py``) nor the
-official files (``official.py``).
+run needs to go on exactly where it stopped. This module does not know how a run is made of them (``train/run.py``) nor
+the official files (``official.py``).
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import pickle
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -64,8 +65,8 @@ class Checkpoint:
         table = _read(path)
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise CheckpointError(f"{path}: not a checkpoint of this trainer (official files: yolov7-training import)")
-        if table["format_version"] != FORMAT_VERSION:
-            found = table["format_version"]
+        found = table.get("format_version")
+        if type(found) is not int or found != FORMAT_VERSION:
             raise CheckpointError(f"{path}: format version {found!r}, this trainer reads {FORMAT_VERSION}")
         names = {item.name for item in fields(cls)}
         content = {key: value for key, value in table.items() if key not in ("format", "format_version")}
@@ -100,9 +101,22 @@ def _read(path: Path) -> object:
             return content
     except OSError as exc:
         raise CheckpointError(f"{path}: {exc.strerror or exc}") from exc
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as exc:
-        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({str(exc).splitlines()[0]})") from exc
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+    ) as exc:
+        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({_first_line(exc)})") from exc
     raise CheckpointError(f"{path}: damaged: the checksum of {damaged} is wrong")
+
+
+def _first_line(exc: Exception) -> str:
+    """Some errors say nothing but what they are."""
+    return next(iter(str(exc).splitlines()), type(exc).__name__)
 
 
 @contextlib.contextmanager
@@ -121,7 +135,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as exc:  # RuntimeError: how torch.save reports a full disk
-        raise CheckpointError(f"{path}: could not be written ({str(exc).splitlines()[0]})") from exc
+        raise CheckpointError(f"{path}: could not be written ({_first_line(exc)})") from exc
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Our own checkpoints: what is saved comes back, and nothing else is taken for one."""
 
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from training.checkpoint import Checkpoint, CheckpointError, load_network
+from training.checkpoint.weights import read_weights
 from training.nets import VARIANTS, build_network
 
 
@@ -92,6 +94,24 @@ def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
         Checkpoint.load(path)
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
+@pytest.mark.parametrize("reader", [Checkpoint.load, read_weights])
+def test_whatever_bits_are_flipped_the_refusal_is_one_error(tmp_path: Path, reader: Any, rewritten: bool) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"format": "yolov7-service checkpoint", "format_version": 2}, path)
+    if rewritten:  # compressed, as torch never does
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+    data = path.read_bytes()
+    for place in range(0, len(data), 2):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x90]) + data[place + 1 :])
+        with pytest.raises(CheckpointError, match=r"x\.pt: "):
+            reader(path)
+
+
 def test_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     small().save(path)
@@ -105,6 +125,9 @@ def test_another_version_or_another_set_of_entries_is_refused(tmp_path: Path) ->
     table = {item.name: getattr(small(), item.name) for item in fields(Checkpoint)}
     torch.save({"format": "yolov7-service checkpoint", "format_version": 2, **table}, path)
     with pytest.raises(CheckpointError, match="version 2"):
+        Checkpoint.load(path)
+    torch.save({"format": "yolov7-service checkpoint", **table}, path)
+    with pytest.raises(CheckpointError, match="version None"):
         Checkpoint.load(path)
     torch.save({"format": "yolov7-service checkpoint", "format_version": 1, **table, "mood": 1}, path)
     with pytest.raises(CheckpointError, match="mood"):
