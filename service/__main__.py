@@ -84,9 +84,9 @@ def _fill_serve(parser: ArgumentParser) -> None:
 
 
 def _fill_camera(parser: ArgumentParser) -> None:
-    from service.camera import command  # noqa: PLC0415
+    from service.camera import command, flags  # noqa: PLC0415
 
-    command.add_arguments(parser)
+    flags.add_arguments(parser)
     parser.set_defaults(run=command.run)
 
 

@@ -13,7 +13,7 @@ tally.py       the numbers of a run; ages.py and rate.py are its parts
 view.py        the terminal
 outputs.py     what is written: jsonl.py, mp4.py, coco.py, annotated.py
 run.py         all of it together
-command.py     the flags
+command.py     what the flags ask for; flags.py: which there are
 
 Of the service it needs the client and `vision` only. Nothing is imported here.
 """

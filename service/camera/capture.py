@@ -1,5 +1,6 @@
 """The thread that reads the source. It decides nothing about sending, and knows nothing of the service."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,12 +60,30 @@ class Capture:
         self._closing = threading.Event()
         self._began = time.monotonic()
         self._last_frame = self._began
+        # Since when the source has held the thread; None while the thread is elsewhere.
+        self._held_since: float | None = None
         # A pipe that nobody writes to holds the thread for ever: the process must be able to end all the same.
         self._thread = threading.Thread(target=self._run, name="yolov7-capture", daemon=True)
 
     def start(self) -> None:
         """Reads from now on. Call close in the end."""
         self._thread.start()
+
+    def patience_s(self) -> float:
+        """How much longer the source may hold the thread that reads; endless where it is never given up."""
+        held_since, give_up_s = self._held_since, self._options.give_up_s
+        if give_up_s is None:
+            return math.inf
+        if self._source.kind == "network":
+            # It has a time-out of its own, and the thread then says better what was wrong.
+            give_up_s += max(self._options.video.open_timeout_s, self._options.video.read_timeout_s)
+        return give_up_s - (time.monotonic() - held_since if held_since is not None else 0.0)
+
+    def give_up(self) -> None:
+        """Ends the frames with an error, in place of the thread, which is left where it is."""
+        self._closing.set()
+        give_up_s = self._options.give_up_s
+        self._handover.finish(SourceError(f"{self._source.name}: gave up after {give_up_s:g} s without a frame"))
 
     def stop(self) -> None:
         """Takes no further frame."""
@@ -83,19 +102,24 @@ class Capture:
             self._handover.finish(error)
         else:
             self._handover.finish()
+        finally:
+            self._held_since = None
 
     def _read(self) -> None:
         """Until the source ends; a live one is opened again each time it does, or fails."""
         while not self._closing.is_set():
+            self._held_since = time.monotonic()
             try:
                 for shot in self._shots():
-                    self._last_frame = time.monotonic()
+                    self._held_since = None
                     if not self._handover.put(shot):
                         return
+                    self._held_since = time.monotonic()
                 if not self._source.live:
                     return
                 raise SourceError(f"{self._source.name}: it ended", passing=True)
             except SourceError as error:
+                self._held_since = None
                 pause_s = self._pause_s(error)
                 self._tell(Notice("source", "lost", str(error), pause_s))
                 if self._closing.wait(pause_s):
@@ -132,6 +156,7 @@ class Capture:
             self.total = video.total
             before = self.damaged
             for index, frame in enumerate(video):
+                self._last_frame = self._held_since = time.monotonic()
                 if index == 0:
                     self._backoff.worked()
                     self._tell(Notice("source", "open", f"{frame.width} x {frame.height} pixels"))
@@ -152,7 +177,10 @@ class Capture:
         """Waits until a played file has come to the frame; False where the run ends before."""
         if self._playing is None or self._source.live:
             return True
-        return not self._closing.wait(self._playing.wait_s(time_s, time.monotonic()))
+        self._held_since = None
+        wanted = not self._closing.wait(self._playing.wait_s(time_s, time.monotonic()))
+        self._held_since = time.monotonic()
+        return wanted
 
     def _tell(self, notice: Notice) -> None:
         # Of what happens to a thread that was left behind nobody wants to hear any more.

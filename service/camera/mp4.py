@@ -6,12 +6,15 @@ What is written can be played at any time, even if the process is killed: it is 
 end turns into an ordinary file.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from service.camera.drawing import draw_answer
 from service.camera.events import Answered, Event, Failed
@@ -48,16 +51,24 @@ class Mp4:
         else:
             return
         if picture is not None:
-            self._encode(picture, event.shot)
+            with self._one_line():
+                self._encode(picture, event.shot)
 
     def close(self) -> None:
         """Encodes what the encoder still holds. Without a single frame the file has none, and is taken away."""
-        with self._file:
-            if self._stream is not None:
+        with self._file, self._one_line():
+            if self._last_pts >= 0:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
-        if self._stream is None:
+        if self._last_pts < 0:
             self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except FFmpegError as exc:  # of which not all are OSErrors
+            raise OSError(f"{self._path}: the video cannot be encoded: {exc.strerror}") from exc
 
     def _encode(self, picture: Pixels, shot: Shot) -> None:
         if self._stream is None:
@@ -67,9 +78,10 @@ class Mp4:
             picture = _fitted(picture, self._size_hw)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         # Two frames of one instant, as clocks have it, are told apart all the same.
-        self._last_pts = max(round((shot.time_s - self._first_s) / TIME_BASE), self._last_pts + 1)
-        frame.pts, frame.time_base = self._last_pts, TIME_BASE
+        frame.pts = max(round((shot.time_s - self._first_s) / TIME_BASE), self._last_pts + 1)
+        frame.time_base = TIME_BASE
         self._container.mux(self._stream.encode(frame))
+        self._last_pts = frame.pts
 
     def _begin(self, picture: Pixels, shot: Shot) -> None:
         rate = shot.rate or DEFAULT_RATE

@@ -1,6 +1,7 @@
 """One run, from its start to the summary: whatever ends it, what is written is whole.
 
-The first signal stops the source and waits a moment for the answers that are on their way; a second one does not wait.
+The first signal stops the source and waits a moment for the answers that are on their way; a second one does not wait,
+and a third one kills.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 # For the answers of frames that were on their way when a signal came.
 LAST_S = 5.0
 LONGEST_PAUSE_S = 10.0
+# Clocks take no infinity.
+LONGEST_SLEEP_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class Run:
             finally:
                 await asyncio.to_thread(capture.close)
                 await asyncio.to_thread(self._outputs.close)
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    self._loop.remove_signal_handler(number)
                 if self._tally.frames:
                     self._console.print(summary(self._tally, capture, time.monotonic()))
 
@@ -105,22 +110,27 @@ class Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._stop, number, capture, sender, working)
         viewing = asyncio.create_task(View(self._console, self._source, self._tally, capture).run())
+        guarding = asyncio.create_task(_guard(capture))
         capture.start()
         try:
             await asyncio.wait({working})
             return self._ending(working)
         finally:
-            viewing.cancel()
-            await asyncio.gather(viewing, working, return_exceptions=True)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._loop.remove_signal_handler(number)
+            for task in (viewing, guarding, working):
+                task.cancel()
+            await asyncio.gather(viewing, guarding, working, return_exceptions=True)
             if sender.pending.let_go:
                 logger.warning("%d answers could not be drawn: their pictures took too much memory",
                                sender.pending.let_go)  # fmt: skip
 
     def _stop(self, number: int, capture: Capture, sender: Sender, working: "asyncio.Task[None]") -> None:
         if self._signal is not None:
+            logger.info("ending at once; once more kills")
             working.cancel()
+            # Whatever holds the end of the run, such as a pipe that nobody reads, is not to hold the process.
+            for each in (signal.SIGINT, signal.SIGTERM):
+                self._loop.remove_signal_handler(each)
+                signal.signal(each, signal.SIG_DFL)
             return
         self._signal = number
         logger.info("ending; once more ends at once")
@@ -161,3 +171,13 @@ class Run:
         elif isinstance(event, Failed) and event.detail != self._tally.last_failure.partition(": ")[2]:
             logger.warning("frame %s failed: %s", event.shot.name, event.detail)
         self._tally.add(event, time.monotonic())
+
+
+async def _guard(capture: Capture) -> None:
+    """Gives up on a source that holds the thread which reads it, as pipes and drivers do without any time-out."""
+    while True:
+        left_s = capture.patience_s()
+        if left_s <= 0:
+            capture.give_up()
+            return
+        await asyncio.sleep(min(left_s, LONGEST_SLEEP_S))

@@ -26,6 +26,7 @@ from service.client import (
     FrameResult,
     FramesDropped,
     RequestRefused,
+    ServiceFailed,
     ServiceUnavailable,
     TimedOut,
 )
@@ -45,7 +46,8 @@ Emit = Callable[[Event], Awaitable[None]]
 class Sending:
     """How frames go. jpeg_quality: None sends bare pixels. keeps_pictures: answers are told with their picture.
 
-    max_side: longer ones are made smaller first. give_up_s: end after so long without an answer; None: never.
+    max_side: longer ones are made smaller first. give_up_s: end once the service has been away for so long, or has
+    left a frame unanswered; None: never.
     silence_s: a stream with frames on it that says nothing for so long is taken for dead.
     """
 
@@ -76,6 +78,8 @@ class Sender:
         self._again: list[Shot] = []
         self._told_open = False
         self._heard_at = time.monotonic()
+        # None while the service is not known to be away.
+        self._away_since: float | None = None
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -118,7 +122,7 @@ class Sender:
         )
         async with aclosing(answers):
             while (outcome := await self._next(answers)) is not None:
-                self._heard_at = time.monotonic()
+                self._heard_at, self._away_since = time.monotonic(), None
                 self._backoff.worked()
                 if not self._told_open:
                     self._told_open = True
@@ -165,8 +169,9 @@ class Sender:
             return asked.result()
         finally:
             asked.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await asked
+            # Does not raise what the other ended in, but is ended itself where the run is.
+            await asyncio.wait({asked})
+            _ = asked.cancelled() or asked.exception()
 
     def _events(self, outcome: Outcome) -> Iterator[Event]:
         if isinstance(outcome, FramesDropped):
@@ -174,7 +179,8 @@ class Sender:
             yield Dropped(outcome.reason, outcome.first, outcome.last, outcome.count)
             return
         sent = self.pending.take(outcome.sequence)
-        assert sent is not None, "the service answers what it was sent, once"
+        if sent is None:
+            raise ServiceFailed(f"the service answered frame {outcome.sequence}, which was not on its way")
         if isinstance(outcome, FrameFailed):
             yield Failed(sent.shot, outcome.name, outcome.detail)
         else:
@@ -182,9 +188,11 @@ class Sender:
 
     async def _lose(self, error: ClientError) -> None:
         """Tells what is lost, and waits before the next try. Raises the error where there is none."""
+        if self._away_since is None:
+            self._away_since = time.monotonic() - self.pending.waited_s()
         if self._sending.delivery == "latest" or self._stopped.is_set():
             await self._lose_pending()
-        away_s, give_up_s = time.monotonic() - self._heard_at, self._sending.give_up_s
+        away_s, give_up_s = time.monotonic() - self._away_since, self._sending.give_up_s
         if give_up_s is not None and away_s > give_up_s:
             raise error
         pause_s = self._backoff.failed()

@@ -38,9 +38,13 @@ class Source:
 
     @classmethod
     def of(cls, text: str, *, live: bool | None = None) -> "Source":
-        """`live` overrules what the text seems to say. Raises SourceError for a path where nothing is."""
+        """`live` overrules what the text seems to say. Raises SourceError for a path where nothing is, and no URL."""
         kind = _kind(text)
-        return cls(text, kind, _seems_live(text, kind) if live is None else live)
+        try:
+            seems_live = _seems_live(text, kind)
+        except ValueError as exc:
+            raise SourceError(f"{text}: this is no address") from exc
+        return cls(text, kind, seems_live if live is None else live)
 
     @property
     def name(self) -> str:

@@ -4,13 +4,14 @@ What libav says of a failure is told without the address it was given, which may
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import av
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 
 from service.camera.source import Source, SourceError
 
@@ -49,6 +50,8 @@ class Video:
     def __init__(self, source: Source, options: VideoOptions) -> None:
         self.damaged = 0
         self._source = source
+        # Key frames may be further apart than a camera may be silent.
+        self._longest_s = 3 * options.read_timeout_s
         try:
             self._container = _open(source, options)
         except (FFmpegError, OSError, ValueError) as exc:
@@ -63,14 +66,18 @@ class Video:
         self.total = None if source.live else self._count()
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        """Its frames, until it ends. What cannot be decoded is counted in `damaged` and passed over."""
+        """Its frames, until it ends. What cannot be decoded is counted in `damaged` and passed over.
+
+        Raises SourceError also for a live one that sends nothing else for long: a new start may help.
+        """
+        decoded_at = time.monotonic()
         for packet in self._packets():
-            try:
-                frames = packet.decode()
-            except InvalidDataError:
-                self.damaged += 1
-                continue
-            yield from frames
+            frames = self._decode(packet)
+            if frames:
+                yield from frames
+                decoded_at = time.monotonic()
+            elif self._source.live and time.monotonic() - decoded_at > self._longest_s:
+                raise SourceError(f"{self._source.name}: it sends nothing that can be decoded", passing=True)
 
     def time_s(self, frame: av.VideoFrame, index: int) -> float:
         """Where a frame is in the video; by its number where it has no time of its own."""
@@ -82,6 +89,15 @@ class Video:
     def close(self) -> None:
         """Lets go of the camera or the file."""
         self._container.close()
+
+    def _decode(self, packet: Any) -> list[av.VideoFrame]:
+        try:
+            frames: list[av.VideoFrame] = packet.decode()
+        except FFmpegError:
+            # Whatever decoders say of what they are given: a bit that fell over may be a feature they do not have.
+            self.damaged += 1
+            return []
+        return frames
 
     def _packets(self) -> Iterator[Any]:
         try:

@@ -79,6 +79,12 @@ def wait(holds: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], Any]], Any]:
+    """Waits until a condition holds: (condition)."""
+    return wait
+
+
+@pytest.fixture(scope="session")
 def gateway(blocks_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Serves the block finder to all tests."""
     gateway = Gateway(blocks_repository, tmp_path_factory.mktemp("gateway"), "blocks")

@@ -1,9 +1,11 @@
 """However a run ends, what it wrote is whole; and a service that was away is found again."""
 
+import fcntl
 import json
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,34 @@ def test_a_pipe_that_nobody_writes_to_does_not_keep_the_process(start: Start):
     watching = start("-", stdin=subprocess.PIPE)
     watching.wait_started()
     assert watching.end() == 128 + signal.SIGINT
+
+
+def test_a_pipe_that_nobody_writes_to_is_given_up(start: Start):
+    watching = start("-", "--give-up", "0.2", stdin=subprocess.PIPE)
+    assert watching.process.wait(60) == 1
+    assert "standard input: gave up after 0.2 s without a frame" in watching.err
+
+
+def test_a_third_signal_ends_what_a_pipe_holds_that_nobody_reads(
+    gateway: Any, write_clip: Callable[..., Path], tmp_path: Path, eventually: Callable[[Callable[[], Any]], Any]
+):
+    command = [sys.executable, "-m", "service", "camera", *gateway.flags, write_clip(tmp_path / "a.mp4", 600)]
+    err = tmp_path / "err"
+    with (
+        err.open("wb") as log,
+        subprocess.Popen([*command, "--jsonl", "-"], stdout=subprocess.PIPE, stderr=log, pipesize=4096) as process,
+    ):
+        eventually(lambda: waiting_bytes(process.stdout) > 2000)
+        for word in ("once more ends", "once more kills"):
+            process.send_signal(signal.SIGINT)
+            eventually(lambda word=word: word in err.read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
+
+
+def waiting_bytes(pipe: Any) -> int:
+    """What nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_camera_outlives_a_restart_of_the_service(

@@ -65,6 +65,12 @@ def test_a_camera_that_is_away_for_too_long_is_given_up(start: Start):
     assert "Connection refused; gave up after" in watching.err
 
 
+def damaged(picture: bytes) -> bytes:
+    """A JPEG in which one bit of its head, of how colours are sampled, has fallen over."""
+    at = picture.index(b"\xff\xc0") + 11
+    return picture[:at] + bytes([picture[at] ^ 0x10]) + picture[at + 1 :]
+
+
 class MjpegCamera:
     """An HTTP server of multipart/x-mixed-replace, as cameras have it: sends `picture` again and again.
 
@@ -73,6 +79,7 @@ class MjpegCamera:
 
     def __init__(self, picture: bytes) -> None:
         self.silent = threading.Event()
+        self._picture = self._sent = picture
         self._hang_up = threading.Event()
         camera = self
 
@@ -85,7 +92,7 @@ class MjpegCamera:
                 head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture)
                 while not hung_up.wait(0.02):
                     if not camera.silent.is_set():
-                        self.wfile.write(head + picture + b"\r\n")
+                        self.wfile.write(head + camera._sent + b"\r\n")
 
             def log_message(self, *_: object) -> None: ...
 
@@ -100,6 +107,13 @@ class MjpegCamera:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         self.address = f"127.0.0.1:{self._server.server_port}/video"
+
+    def damage(self) -> None:
+        """From now on the pictures say of themselves what no decoder has."""
+        self._sent = damaged(self._picture)
+
+    def repair(self) -> None:
+        self._sent = self._picture
 
     def hang_up(self) -> None:
         before, self._hang_up = self._hang_up, threading.Event()
@@ -139,6 +153,17 @@ def test_a_camera_that_goes_silent_is_noticed(start: Start, mjpeg: MjpegCamera):
     lost = watching.wait_for(type="source", state="lost")[0]
     assert "nothing came in time" in lost["detail"]
     mjpeg.silent.clear()
+    watching.wait_for(2, type="source", state="open")
+    assert watching.end() == 0
+
+
+def test_a_camera_that_sends_nothing_but_damage_is_lost(start: Start, mjpeg: MjpegCamera):
+    watching = start(f"http://{mjpeg.address}", "--read-timeout", "0.3", "--open-timeout", "10")
+    watching.wait_for(type="result")
+    mjpeg.damage()
+    lost = watching.wait_for(type="source", state="lost")[0]
+    assert "nothing that can be decoded" in lost["detail"]
+    mjpeg.repair()
     watching.wait_for(2, type="source", state="open")
     assert watching.end() == 0
 

@@ -173,6 +173,10 @@ def test_what_cannot_be_read_is_one_line(watch: Watch, tmp_path: Path, flag: tup
         ("clip", ("--url", "detector"), "is no URL"),
         ("clip", ("--mp4", "nowhere/boxes.mp4"), "No such file or directory: 'nowhere/boxes.mp4'"),
         ("clip", ("--key-file", "nowhere"), "No such file or directory: 'nowhere'"),
+        ("clip", ("--key-file", __file__), "a key is one word"),
+        ("clip", ("--url", "http://detector:80000"), "Port out of range"),
+        ("clip", ("--ca", __file__), "holds no certificate"),
+        ("rtsp://me:hush@[::1/live", (), "rtsp://***@[::1/live: this is no address"),
     ],
 )
 def test_what_cannot_be_done_is_said(watch: Watch, clip: Path, source: str, flags: tuple[str, ...], line: str):

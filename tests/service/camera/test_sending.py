@@ -42,10 +42,10 @@ def result(sequence: int) -> pb.StreamResponse:
 
 @pytest.fixture
 async def send() -> AsyncIterator[Callable[..., Any]]:
-    """Sends three frames to a scripted server: (answer, how) -> what was told, and what it ended in."""
+    """Sends three frames to a scripted server: (answer, idle_s=, how) -> what was told, and what it ended in."""
     servers: list[grpc.aio.Server] = []
 
-    async def send(answer: Answer, **how: Any) -> tuple[list[Event], Exception | None]:
+    async def send(answer: Answer, idle_s: float = 0.0, **how: Any) -> tuple[list[Event], Exception | None]:
         server = grpc.aio.server()
         add_DetectionServicer_to_server(Scripted(answer), server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -62,6 +62,7 @@ async def send() -> AsyncIterator[Callable[..., Any]]:
         async with AsyncClient("http://127.0.0.1:1", grpc=f"127.0.0.1:{port}", retries=Retries(0)) as client:
             sending = Sending(**{"delivery": "every", "options": {}} | how)
             sender = Sender(client, handover, emit, sending=sending, backoff=Backoff(first_s=0.01))
+            await asyncio.sleep(idle_s)
             try:
                 async with asyncio.timeout(30):
                     await sender.run()
@@ -122,6 +123,35 @@ async def test_where_the_newest_is_wanted_they_are_told_as_lost(send: Callable[.
     lost = [event for event in told if isinstance(event, Dropped)]
     assert sum(event.count for event in lost) == 2
     assert lost[-1].last == 2
+
+
+async def test_an_answer_to_a_frame_that_was_not_sent_is_a_failure_of_the_service(send: Callable[..., Any]):
+    async def of_another(requests: Any, call: int) -> AsyncIterator[pb.StreamResponse]:
+        if call == 1:
+            await anext(requests)
+            yield result(99)
+        async for response in all_of(requests, call):
+            yield response
+
+    told, error = await send(of_another)
+    assert error is None
+    lost = [event.detail for event in told if isinstance(event, Notice) and event.state == "lost"]
+    assert lost == ["the service answered frame 99, which was not on its way"]
+
+
+async def test_a_service_that_had_nothing_to_answer_for_long_is_not_given_up_at_its_first_loss(
+    send: Callable[..., Any],
+):
+    async def away_at_first(requests: Any, call: int) -> AsyncIterator[pb.StreamResponse]:
+        if call == 1:
+            yield pb.StreamResponse(closing=pb.Closing(retry_after=0.01))
+            return
+        async for response in all_of(requests, call):
+            yield response
+
+    told, error = await send(away_at_first, idle_s=2.2, give_up_s=2.0)
+    assert error is None
+    assert sequences(told) == [0, 1, 2]
 
 
 async def test_a_service_that_stays_away_is_given_up(send: Callable[..., Any]):

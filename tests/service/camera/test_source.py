@@ -27,6 +27,11 @@ def test_a_picture_is_told_by_its_name(tmp_path):
     assert Source.of(str(tmp_path / "a.JPG")).kind == "picture"
 
 
+def test_a_network_address_that_is_none():
+    with pytest.raises(SourceError, match=r"rtsp://\*\*\*@\[::1/live: this is no address"):
+        Source.of("rtsp://me:hush@[::1/live")
+
+
 def test_a_path_where_nothing_is():
     with pytest.raises(SourceError, match=r"nowhere\.mp4: there is no such"):
         Source.of("nowhere.mp4")
