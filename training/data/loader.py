@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.config import Augmentation
-from training.data.coco import CocoDataset
+from training.data.coco import CocoDataset, DatasetError
 from training.data.disk import DiskCache
 from training.data.geometry import AffineDraw, affine, flip_horizontal, flip_vertical
 from training.data.mosaic import centred, mixup, mosaic4, mosaic9
@@ -151,14 +151,25 @@ class EpochOrder(Sampler[int]):
         return iter(shared[self._shard.rank :: self._shard.world_size][self.skip :].tolist())
 
 
+class _Loader(DataLoader[Batch]):
+    """A worker's DatasetError in its own words: torch puts the worker's traceback around them, as text."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # DataLoader promises a class that it keeps private
+        try:
+            yield from super().__iter__()
+        except DatasetError as exc:
+            raise DatasetError(str(exc).rstrip().rpartition(f"{DatasetError.__name__}: ")[2]) from exc
+
+
 def train_loader(
     dataset: TrainDataset, batch_size: int, *, workers: int = 0, shard: Shard | None = None, pin_memory: bool = False
 ) -> DataLoader[Batch]:
     """Iterate over the batches of the dataset's epoch; ``batch_size`` is per process, the last batch may be smaller.
 
-    To resume at an epoch takes nothing but ``dataset.set_epoch``.
+    To resume at an epoch takes nothing but ``dataset.set_epoch``. Iterating raises DatasetError for an image that
+    cannot be read.
     """
-    return DataLoader(
+    return _Loader(
         dataset,  # type: ignore[arg-type]  # DataLoader[T] has one name for items and for what collate makes of them
         batch_size,
         sampler=EpochOrder(dataset, shard or Shard()),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.config import Augmentation
-from training.data import Batch, CocoDataset, Shard, TrainDataset, train_loader
+from training.data import Batch, CocoDataset, DatasetError, Shard, TrainDataset, train_loader
 from training.data.loader import EpochOrder, collate
 
 SIZES = [(48, 32), (32, 48), (40, 40), (20, 60), (64, 64), (64, 16), (30, 30)]
@@ -180,6 +180,16 @@ def test_batches_can_come_in_pinned_memory(coco):
     assert isinstance(batch, Batch)
     assert batch.images.is_pinned()
     assert batch.targets.is_pinned()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_breaks_is_named_in_one_line_wherever_it_is_read(coco, workers):
+    dataset = TrainDataset(coco, Augmentation(), image_size=64, seed=2, cache_bytes=0)
+    coco.images[3].path.write_bytes(b"broken")
+    with pytest.raises(DatasetError) as raised:
+        list(train_loader(dataset, 3, workers=workers))
+    assert str(raised.value).startswith(f"{coco.images[3].path}: ")
+    assert "\n" not in str(raised.value)
 
 
 def test_pixels_stay_together_in_memory(coco):
