@@ -38,10 +38,12 @@ class Guard:
         self.check = FiniteCheck(self.run.device)
 
     def before(self) -> None:
-        """Look around before a batch. Raises Interrupted, with the run as it was after the last one; NonFiniteLoss."""
-        if self.run.processes.alone and self.stop.number:
-            raise Interrupted(self.stop.number)
-        if self.check.due(self.run.step):
+        """Look around before a batch. Raises Interrupted, with the run as it was after the last one; NonFiniteLoss.
+
+        Before a signal is obeyed the losses are looked at: what is kept then must not be spoilt already.
+        """
+        signalled = self.run.processes.alone and self.stop.number
+        if signalled or self.check.due(self.run.step):
             self._look(obey=True)
 
     def passes(self, weighted: Tensor) -> None:
