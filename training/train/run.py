@@ -108,7 +108,10 @@ class Run:
         self.processes.wait()
 
     def keep(self, figures: dict[str, float], evaluation: Evaluation | None) -> None:
-        """Write the checkpoints and one line of results; the best first, so that a stop in between loses nothing."""
+        """Write the checkpoints and one line of results.
+
+        ``last.pt`` comes last: what a stop in between leaves undone is done again from the old one.
+        """
         metrics = {}
         if evaluation:
             metrics = {"ap": evaluation.ap, "ap50": evaluation.ap50, "ap75": evaluation.ap75}
@@ -120,13 +123,13 @@ class Run:
                 (self.folder / "best.json").write_text(json.dumps(table, indent=2))
         if not self.processes.is_main:
             return
-        self.checkpoint(metrics).save(self.folder / "last.pt")
         if self.config.checkpoint_every and self.epoch % self.config.checkpoint_every == 0:
             self.checkpoint(metrics).save(self.folder / f"epoch-{self.epoch:04d}.pt")
             for old in sorted(self.folder.glob("epoch-*.pt"))[: -self.config.keep_checkpoints]:
                 old.unlink()
         row = {"epoch": str(self.epoch)} | {name: f"{value:.4g}" for name, value in (figures | metrics).items()}
         append_row(self.folder / "results.csv", row)
+        self.checkpoint(metrics).save(self.folder / "last.pt")
         _log.info("  ".join(f"{name} {value}" for name, value in row.items()))
 
 
@@ -142,6 +145,8 @@ def start(
 ) -> Run:
     """Begin a run of ``batches`` batches an epoch, or go on with the one in ``folder``. ``data`` names the set's state.
 
+    ``weights`` are read at the beginning alone.
+
     Raises ConfigError for a recipe that cannot be run here, CheckpointError if the folder holds a run of another
     recipe, of other data or of other classes.
     """
@@ -150,7 +155,8 @@ def start(
     network = _network(config, len(class_names)).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     folder.mkdir(parents=True, exist_ok=True)
-    if weights is not None:
+    goes_on = (folder / "last.pt").exists()
+    if weights is not None and not goes_on:
         transfer(network, read_source(weights))
     processes.copy_from_main(network.state_dict().values())
     schedule = Schedule(config.optimizer, epochs=config.epochs, batches_per_epoch=batches, batch_size=config.batch_size)
@@ -171,7 +177,7 @@ def start(
         processes=processes,
         data=data,
     )
-    if (folder / "last.pt").exists():
+    if goes_on:
         _resume(run, Checkpoint.load(folder / "last.pt"))
     if len(set(processes.gather(run.iteration))) > 1:
         raise ConfigError(f"the processes see different states of {folder}: it must be one folder for all machines")
@@ -206,7 +212,8 @@ def _network(config: Config, num_classes: int) -> Network:
         _set_anchors(network, config.anchors)
     if config.freeze or config.freeze_names:
         frozen = freeze(network, entries=config.freeze, names=config.freeze_names)
-        _log.info("frozen: %d parameters, from %s to %s", len(frozen), frozen[0], frozen[-1])
+        which = f", from {frozen[0]} to {frozen[-1]}" if frozen else ""  # an entry may have none
+        _log.info("frozen: %d parameters%s", len(frozen), which)
     return network
 
 
@@ -229,7 +236,9 @@ def _resume(run: Run, saved: Checkpoint) -> None:
     assert saved.optimizer is not None
     run.network.load_state_dict(saved.state)
     run.ema.load_state_dict({"network": saved.ema, "updates": saved.extra["ema_updates"]})
-    run.optimizer.load_state_dict(saved.optimizer)
+    fused = {"fused": run.optimizer.defaults["fused"]}  # as the device wants it, which may be another now
+    groups = [group | fused for group in saved.optimizer["param_groups"]]
+    run.optimizer.load_state_dict(saved.optimizer | {"param_groups": groups})
     for name, gradient in saved.extra.get("gradients", {}).items():
         parameter = run.network.get_parameter(name)
         parameter.grad = torch.empty_like(parameter).copy_(gradient)

@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,11 +39,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(changes: dict, config: Config, s
         assert torch.equal(parts.weights[name], whole.weights[name]), name
 
 
-def test_adamw_learns_and_keeps_its_state(config: Config, squares: CocoDataset, tmp_path: Path):
+def test_adamw_keeps_its_state(config: Config, squares: CocoDataset, tmp_path: Path):
     config = replace(config, optimizer=replace(config.optimizer, kind="adamw", learning_rate=0.001))
     train(config, squares, val_set=squares, folder=tmp_path / "run")
-    groups = Checkpoint.load(tmp_path / "run" / "last.pt").optimizer["param_groups"]
-    assert [group["betas"] for group in groups] == [(0.937, 0.999)] * 3
+    optimizer = Checkpoint.load(tmp_path / "run" / "last.pt").optimizer
+    assert [group["betas"] for group in optimizer["param_groups"]] == [(0.937, 0.999)] * 3
+    assert {int(state["step"]) for state in optimizer["state"].values()} == {4}
+    assert all(state["exp_avg_sq"].any() for state in optimizer["state"].values())
 
 
 def test_gradients_are_limited_and_their_norm_is_in_the_results(config: Config, squares: CocoDataset, tmp_path: Path):
@@ -128,6 +131,26 @@ def test_a_run_of_other_data_is_refused(config: Config, squares: CocoDataset, tm
     fewer = replace(squares, images=squares.images[:7])
     with pytest.raises(CheckpointError, match="other data"):
         train(replace(config, epochs=1), fewer, val_set=squares, folder=tmp_path / "run")
+
+
+def test_an_epoch_is_in_the_results_before_it_is_in_the_last_checkpoint(config: Config, tmp_path: Path):
+    run = start(config, ("a", "b"), tmp_path, batches=2)
+    (tmp_path / "last.pt").mkdir()  # where no file can be written
+    run.close_epoch()
+    with pytest.raises(CheckpointError, match=r"last\.pt"):
+        run.keep({"box": 0.5}, None)
+    assert [row["box"] for row in read_rows(tmp_path / "results.csv")] == ["0.5"]
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_run_of_a_gpu_goes_on_without_its_fused_steps(kind: Any, config: Config, tmp_path: Path):
+    config = replace(config, optimizer=replace(config.optimizer, kind=kind))
+    run = start(config, ("a", "b"), tmp_path, batches=2)
+    for group in run.optimizer.param_groups:
+        group["fused"] = True
+    run.keep_position()
+    again = start(config, ("a", "b"), tmp_path, batches=2)
+    assert [group["fused"] for group in again.optimizer.param_groups] == [False] * 3
 
 
 def test_every_start_is_on_record(config: Config, squares: CocoDataset, tmp_path: Path):

@@ -11,7 +11,7 @@ from training.config import Config, ConfigError
 from training.data import CocoDataset
 from training.nets import VARIANTS, Network, build_network, to_deploy
 from training.train import train
-from training.train.run import start
+from training.train.run import _network, start
 from training.train.transfer import freeze, read_source, rest_frozen_norms, transfer
 
 
@@ -90,6 +90,22 @@ def test_patterns_that_match_nothing_and_too_much_are_refused(network: Network):
         freeze(network, entries=0, names=("backbone*",))
     with pytest.raises(ConfigError, match="nothing to learn"):
         freeze(network, entries=0, names=("*",))
+
+
+def test_an_entry_without_parameters_may_be_frozen(config: Config, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "training")
+    with torch.device("meta"):
+        network = _network(replace(config, variant="w6", freeze=1), num_classes=2)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert caplog.messages == ["frozen: 0 parameters"]
+
+
+def test_weights_are_read_when_a_run_begins_and_never_again(config: Config, network: Network, tmp_path: Path):
+    given(network).save(tmp_path / "start.pt")
+    start(config, ("a", "b"), tmp_path / "run", batches=2, weights=tmp_path / "start.pt").keep_position()
+    (tmp_path / "start.pt").unlink()
+    run = start(config, ("a", "b"), tmp_path / "run", batches=2, weights=tmp_path / "start.pt")
+    assert torch.equal(run.network.state_dict()["rows.stem1.conv.weight"], network.rows["stem1"].conv.weight)
 
 
 def test_only_frozen_normalisations_rest(network: Network):
