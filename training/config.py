@@ -140,12 +140,37 @@ class Config:
             raise ConfigError("anchors must have sides above 0")
 
 
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How a model becomes INT8 (``export.precision``). Patterns name convolutions: "head.*", "rows.stem1.*"."""
+
+    images: int = 300  # of the training part, from which the ranges of activations are learnt
+    seed: int = 0  # chooses them
+    # mixed: activations that are not symmetric get a zero point of their own. TensorRT takes symmetric ones only.
+    activations: Literal["mixed", "symmetric"] = "mixed"
+    # How OpenVINO's ranges are found. No entropy: it is known to lose 5 points of YOLOv7.
+    ranges: Literal["mean-min-max", "min-max", "quantile", "histogram"] = "mean-min-max"
+    percentile: float = 99.999  # of the values of a tensor, which its range holds, in the ONNX with Q/DQ
+    wide: tuple[str, ...] = ()  # what is not quantised, besides the decoding of boxes, which never is
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be learnt from. Raises ConfigError."""
+        if self.images < 1:
+            raise ConfigError(f"images must be at least 1, not {self.images}")
+        if not 50 < self.percentile <= 100:
+            raise ConfigError(f"percentile must lie above 50 and be at most 100, not {self.percentile}")
+
+
+def load_quantisation(path: Path) -> Quantisation:
+    """Read a recipe of ``configs/quantise``. Raises ConfigError."""
+    recipe = _build(Quantisation, _read(path), "")
+    assert isinstance(recipe, Quantisation)
+    return recipe
+
+
 def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     """Read a recipe; ``overrides`` (dotted keys, e.g. ``optimizer.momentum``) win over the file. Raises ConfigError."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: {exc}") from exc
+    table = _read(path)
     for dotted, value in (overrides or {}).items():
         *sections, key = dotted.split(".")
         target = table
@@ -167,6 +192,13 @@ def config_from_dict(table: dict[str, Any]) -> Config:
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Return the resolved configuration as nested plain values; ``config_from_dict`` reads it back."""
     return dataclasses.asdict(config)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
 
 
 def _build(cls: type[Any], table: dict[str, Any], prefix: str) -> Any:

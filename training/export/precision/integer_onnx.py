@@ -1,0 +1,74 @@
+"""INT8 as ONNX with explicit Q/DQ nodes by ONNX Runtime's quantiser: what TensorRT 10 and 11 take.
+
+TensorRT wants zero points of 0, signed bytes, scales per output channel for weights, and no Q/DQ between a convolution
+and its activation, which it fuses. Only what convolutions read is quantised. Ranges are percentiles of histograms.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from training.config import Quantisation
+from training.export.precision.anatomy import Anatomy, widen_kernels
+from training.export.precision.calibration import Calibration
+from training.export.session import INPUT
+
+_HELD = 8  # images whose activations are in memory at once
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # an untyped base
+    """Feeds ONNX Runtime, one image a call."""
+
+    def __init__(self, images: Calibration) -> None:
+        self._images: Iterator[NDArray[np.uint8]] = iter(images)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        image = next(self._images, None)
+        return None if image is None else {INPUT: image}
+
+
+def quantise_onnx(model: ModelProto, out: Path, anatomy: Anatomy, recipe: Quantisation, images: Calibration) -> None:
+    """Write ``out``, from ``model`` as exported, which stays as it is. Raises DatasetError, ExportError."""
+    copied = ModelProto()
+    copied.CopyFrom(model)
+    widen_kernels(copied)
+    wide = [*anatomy.decode, *anatomy.chosen(recipe.wide)]
+    options: dict[str, Any] = {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,  # TensorRT takes float biases, and knows no integer ones in Q/DQ form
+        "OpTypesToExcludeOutputQuantization": ["Conv"],
+        "CalibPercentile": recipe.percentile,
+        "CalibMaxIntermediateOutputs": _HELD,
+    }
+    root = logging.getLogger()
+    level = root.level
+    try:
+        root.setLevel(logging.ERROR)  # it asks for its own preparation, which knows no symbolic shapes like these
+        quantize_static(
+            copied,
+            out,
+            _Reader(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=wide,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options=options,
+        )
+    finally:
+        root.setLevel(level)
