@@ -150,15 +150,8 @@ class StreamRoute:
         status = exchange.status or 1006
         # Clients choose codes from 3000 on.
         code = str(status) if status < 1000 or status in COUNTED else "other"
-        self._metrics.requests.labels("websocket", exchange.route or UNMATCHED, code).inc()
-        if exchange.error is not None:
-            self._metrics.errors.labels(exchange.error).inc()
-        told = {
-            "status": status,
-            "duration_ms": round(seconds * 1000, 1),
-            "error": exchange.error,
-            "key": exchange.client,
-        }
+        route = exchange.route or UNMATCHED
+        told = exchange.conclude(self._metrics, "websocket", route=route, status=status, code=code)
         # The query is not told: a ticket may be in it.
         line = (quote(connection.url.path), status, seconds, exchange.error or "-")
         logger.info("WebSocket %s %s %.1fs %s", *line, extra=told)

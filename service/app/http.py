@@ -13,10 +13,10 @@ from service.api import (
     StatusRoutes,
     build_api,
 )
-from service.api.exchange import TraceMiddleware
 from service.api.stream import StreamRoute
 from service.api.stream_origin import Origins
 from service.api.ticket import TicketRoute
+from service.api.trace import TraceMiddleware
 from service.app.service import VERSION, Service
 
 

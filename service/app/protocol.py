@@ -14,7 +14,6 @@ microsecond, on top of uvicorn's ten. Knows nothing of what is asked and answere
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import uvicorn
@@ -22,30 +21,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.api.problems import Problem, describe
+from service.app.wire import Bounds, Wire
 from service.errors import MalformedRequest, Overloaded
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What the connections of one process may take.
-
-    A head is counted by the chunks of the socket that it comes in, so one of up to a chunk more may pass. `turned_away`
-    of those beyond `connections` may wait for their 503 at a time, before even that is spared.
-    """
-
-    # A token, a trace and every header of a browser together have a tenth of it.
-    head_bytes: int = 64 * 1024
-    head_s: float = 10.0
-    # Twice what a process can answer in the time that a client waits; a file descriptor and some 20 kB each.
-    connections: int = 2048
-    turned_away: int = 256
-    # For 64 KiB of buffer to drain: by then the client is away, or reads on purpose as slowly as that.
-    write_s: float = 30.0
-    linger_s: float = 2.0
-    # More than a client is likely to send in that time over a network.
-    linger_bytes: int = 64 * 1024 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -79,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The interface of asyncio.Protocol, as all that follows up to `resume_writing`."""
         self._socket = transport
-        self._wire = _Wire(transport, self)
+        self._wire = Wire(transport, close=self._end, is_closing=self._is_ending)
         super().connection_made(cast(asyncio.Transport, self._wire))
         beyond = len(self.connections) - self.bounds.connections
         if beyond > self.bounds.turned_away:
@@ -252,20 +231,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def _abort(self) -> None:
         logger.info("a client that does not read its answer is cut off")
         self._socket.abort()
-
-
-class _Wire:
-    """The transport as uvicorn's code has it; without a cost to what it passes on."""
-
-    __slots__ = ("close", "get_extra_info", "is_closing", "pause_reading", "resume_reading", "write")
-
-    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
-        self.write = transport.write
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.get_extra_info = transport.get_extra_info
-        self.is_closing = protocol._is_ending  # noqa: SLF001 - one thing in two parts
-        self.close = protocol._end  # noqa: SLF001
 
 
 class _Nowhere(list[tuple[bytes, bytes]]):

@@ -27,7 +27,7 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
 from service.api.problems import Problem
-from service.app.protocol import Bounds
+from service.app.wire import Bounds, Wire
 
 logger = logging.getLogger(__name__)
 # uvicorn and websockets tell requests with their queries and headers, where tickets and keys are: of what they say,
@@ -68,7 +68,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The interface of asyncio.Protocol, as all that follows up to `resume_writing`."""
         self._socket = cast(asyncio.Transport, transport)
-        super().connection_made(cast(asyncio.Transport, _Wire(self._socket, self)))
+        wire = Wire(self._socket, close=self._end, is_closing=self._socket.is_closing)
+        super().connection_made(cast(asyncio.Transport, wire))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more will come or go."""
@@ -226,20 +227,6 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def _abort(self) -> None:
         logger.info("a client that does not read what it is told is cut off")
         self._socket.abort()
-
-
-class _Wire:
-    """The transport as uvicorn's code has it."""
-
-    __slots__ = ("close", "get_extra_info", "is_closing", "pause_reading", "resume_reading", "write")
-
-    def __init__(self, transport: asyncio.Transport, protocol: BoundedWebSocket) -> None:
-        self.write = transport.write
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.get_extra_info = transport.get_extra_info
-        self.is_closing = transport.is_closing
-        self.close = protocol._end  # noqa: SLF001 - one thing in two parts
 
 
 class _Conversation(ServerProtocol):

@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.app.protocol import BoundedProtocol, Bounds
+from service.app.protocol import BoundedProtocol
+from service.app.wire import Bounds
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,9 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.app.protocol import BoundedProtocol, Bounds
+from service.app.protocol import BoundedProtocol
 from service.app.websocket import MOST_FRAGMENTS, PIECE_BYTES, BoundedWebSocket
+from service.app.wire import Bounds
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from service.app import Service, build_application
-from service.app.protocol import BoundedProtocol, Bounds
+from service.app.protocol import BoundedProtocol
 from service.app.websocket import BoundedWebSocket
+from service.app.wire import Bounds
 
 Document = dict[str, Any]
 

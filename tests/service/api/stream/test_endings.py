@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from service.api.stream_conversation import OPENING_S, Conversation, close_code
-from service.app.protocol import Bounds
+from service.app.wire import Bounds
 from service.errors import ModelNotReady, StreamTooSlow
 
 pytestmark = pytest.mark.anyio
