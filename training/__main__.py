@@ -28,6 +28,10 @@ from training.evaluate.report import Subject, describe, describe_service, write_
 from training.export import ExportError, export_checkpoint
 from training.export.card import CardFacts
 from training.export.exported import open_exported
+from training.export.gate import Bounds, Request, promote
+from training.export.gate.page import HEADS
+from training.export.gate.staged import ENGINES
+from training.export.precision.command import add_commands as add_precision_commands
 from training.nets import VARIANTS
 from training.nets.ablations import ABLATIONS
 from training.nets.describe import describe_variant
@@ -125,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--card", type=Path, help="TOML of what only you know: data, licences, credit, limits ...")
     command.set_defaults(run=_export)
 
+    _add_promote(commands.add_parser("promote", help="try every engine of a staged model, publish it if all hold"))
+
+    add_precision_commands(commands)
+
     command = commands.add_parser("import", help="read an official YOLOv7 file, executing nothing in it")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("file", type=Path, nargs="?", help="official .pt, or state_dict with official keys")
@@ -134,6 +142,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="our checkpoint (default: FILE.checkpoint.pt in this folder)")
     command.set_defaults(run=_import)
     return parser
+
+
+def _add_promote(command: argparse.ArgumentParser) -> None:
+    bounds = Bounds()
+    command.add_argument("staged", type=Path, help="a model's folder in a staging repository, or a version's")
+    command.add_argument("--data", type=Path, required=True, help="a COCO json, or a set, of which val is taken")
+    command.add_argument("--repository", type=Path, default=Path("model_repository"), help="where it is published")
+    command.add_argument("--name", default="", help="name of the published model (default: that of the staged one)")
+    command.add_argument("--checkpoint", type=Path, help="the parent; without it the staged model.onnx itself")
+    text = f"what to try: {', '.join(ENGINES)} (default: all that there are files for)"
+    command.add_argument("--engines", choices=ENGINES, nargs="+", default=[], metavar="NAME", help=text)
+    command.add_argument("--url", default="", help="a running service that has it loaded: its engine is tried too")
+    text = f"points of AP that an engine may lose (default: {bounds.drop:g})"
+    command.add_argument("--max-drop", type=float, default=bounds.drop, metavar="POINTS", help=text)
+    text = f"points that one class may lose (default: {bounds.class_drop:g})"
+    command.add_argument("--max-class-drop", type=float, default=bounds.class_drop, metavar="POINTS", help=text)
+    text = f"least share of boxes that the parent has too (default: {bounds.alike:g})"
+    command.add_argument("--min-agreement", type=float, default=bounds.alike, metavar="SHARE", help=text)
+    command.set_defaults(run=_promote)
 
 
 def _add_shapes(command: argparse.ArgumentParser) -> None:
@@ -268,6 +295,32 @@ def _export(arguments: argparse.Namespace) -> None:
     for found in report.parity:
         table.add_row("x".join(map(str, found.shape_hw)), str(found.engine), str(found.batch))
     Console(width=120).print(table)
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    promotion = promote(
+        Request(
+            staged=arguments.staged,
+            repository=arguments.repository,
+            dataset=open_part(arguments.data, "val"),
+            data=arguments.data.name,
+            name=arguments.name,
+            checkpoint=arguments.checkpoint,
+            engines=tuple(arguments.engines),
+            url=arguments.url,
+            bounds=Bounds(arguments.max_drop, arguments.max_class_drop, arguments.min_agreement),
+            command=shlex.join(["yolov7-training", *arguments.argv]),
+        )
+    )
+    table = Table(*HEADS, title=f"{arguments.staged} on {arguments.data}")
+    for row in promotion.table:
+        table.add_row(*row)
+    Console(width=160).print(table)
+    for note in promotion.notes:
+        print(note)
+    if promotion.folder is None:
+        raise ExportError(promotion.refusal)
+    print(f"published: {promotion.folder}")
 
 
 def _import(arguments: argparse.Namespace) -> None:

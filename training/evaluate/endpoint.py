@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import numpy as np
 
@@ -93,11 +93,7 @@ def _request(url: str, method: str, path: str, data: bytes | None, headers: dict
 
 
 def _object(url: str, body: bytes) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads(body)
-    except ValueError as exc:
-        raise EndpointError(f"{url} answers no JSON: is it the service?") from exc
-    return answer
+    return body
 
 
 def _content_type(file: Path) -> str:

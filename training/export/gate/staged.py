@@ -1,0 +1,67 @@
+"""A staged model: a version folder with a spec and engine files, which nobody serves yet."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from service.vision.spec import ModelSpec, SpecError
+from training.export.passports import sha256_of
+from training.export.session import ExportError
+
+# What a service can be told to compute in, and the file that it reads then.
+ENGINES = {"f32": "model.onnx", "bf16": "model.onnx", "int8": "model.int8.xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """folder: of the version. card: the model card's text, empty where there is none."""
+
+    folder: Path
+    spec: ModelSpec
+    card: str
+
+    @property
+    def onnx(self) -> Path:
+        """The graph in float32."""
+        return self.folder / "model.onnx"
+
+    def precisions(self) -> tuple[str, ...]:
+        """Those for which the file is there."""
+        return tuple(precision for precision, name in ENGINES.items() if (self.folder / name).is_file())
+
+    def files_of(self, name: str) -> tuple[Path, ...]:
+        """An engine file and what belongs to it, but for its passport."""
+        file = self.folder / name
+        return (file, file.with_suffix(".bin")) if file.suffix == ".xml" else (file,)
+
+
+def read_staged(path: Path) -> Staged:
+    """Read a model's folder, of which the current version is taken, or a version's. Raises ExportError."""
+    try:
+        spec = ModelSpec.from_json((path / "spec.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SpecError) as exc:
+        raise ExportError(f"{path / 'spec.json'}: {exc}") from exc
+    folder = path if (path / "model.onnx").is_file() else path / spec.version
+    card = folder.parent / "MODEL_CARD.md"
+    if not (folder / "model.onnx").is_file():
+        raise ExportError(f"{folder / 'model.onnx'} is missing")
+    if (found := sha256_of(folder / "model.onnx")) != spec.sha256:
+        raise ExportError(f"{folder / 'model.onnx'} is not the file its spec speaks of: sha256 {found}")
+    return Staged(folder, spec, card.read_text(encoding="utf-8") if card.is_file() else "")
+
+
+@contextmanager
+def alone(staged: Staged) -> Iterator[Path]:
+    """Yield a repository of this one version, as links to its files; gone at the end."""
+    with TemporaryDirectory(prefix="yolov7-gate-") as name:
+        model = Path(name) / staged.spec.name
+        version = model / staged.spec.version
+        version.mkdir(parents=True)
+        for file in staged.folder.iterdir():
+            if file.is_file():
+                (version / file.name).symlink_to(file.absolute())
+        shutil.copy(staged.folder / "spec.json", model / "spec.json")
+        yield Path(name)
