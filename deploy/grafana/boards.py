@@ -201,7 +201,9 @@ TRITON = Dashboard(
             Panel("Where a request's time goes", {
                 f"{{{{model}}}} {part}": triton_us(part) for part in ("queue", "compute_input", "compute_infer", "compute_output")
             }, "stacked", "s"),
-            Panel("Seconds that a model took to load", {"{{instance}} {{model}}": f"nv_model_load_duration_secs{{{T}}}"}, unit="s"),
+            Panel("Pinned memory", {
+                "{{instance}} used": 'nv_pinned_memory_pool_used_bytes{instance=~"$server"}', "{{instance}} total": 'nv_pinned_memory_pool_total_bytes{instance=~"$server"}',
+            }, unit="bytes"),
             Panel("CPU", {"{{instance}}": 'nv_cpu_utilization{instance=~"$server"}'}, unit="percentunit", text="Of the whole machine."),
             Panel("Memory of the machine", {
                 "{{instance}}": 'nv_cpu_memory_used_bytes{instance=~"$server"}', "{{instance}} total": 'nv_cpu_memory_total_bytes{instance=~"$server"}',

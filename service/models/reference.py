@@ -2,7 +2,7 @@
 
     {"data": "val.json", "images": 125, "objects": 231, "score": 0.52, "size": 0.41, "classes": {"Car": 0.4, …}}
 
-`yolov7-training reference` writes it. It is for the metrics alone: nothing is refused or answered otherwise for it, and
+deploy/monitoring/reference.py writes it. It is for the metrics alone: nothing is refused or answered otherwise for it, and
 a model without one is served all the same.
 """
 
