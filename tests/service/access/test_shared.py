@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from service.access import Rate, SharedRates
-from service.access.shared import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from service.access.shared import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_CONNECTIONS
 from service.errors import RateLimited, SettingsError
 
 pytestmark = pytest.mark.anyio
@@ -46,8 +46,10 @@ async def test_two_processes_count_together(make_shared):
 
 async def test_many_at_once_are_counted_exactly(make_shared):
     shared = make_shared()
-    answers = await asyncio.gather(*(shared.take(Rate(30, 3600), "crowd") for _ in range(100)), return_exceptions=True)
-    assert sum(isinstance(answer, RateLimited) for answer in answers) == 70
+    # No more than there are connections: how long others wait for one is the machine's business.
+    crowd = (shared.take(Rate(10, 3600), "crowd") for _ in range(MOST_CONNECTIONS))
+    answers = await asyncio.gather(*crowd, return_exceptions=True)
+    assert sum(isinstance(answer, RateLimited) for answer in answers) == MOST_CONNECTIONS - 10
     assert None not in answers
 
 
