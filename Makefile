@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 TRITON := $(VENV)-triton
+AUDIT := $(VENV)-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
@@ -28,6 +29,13 @@ check: $(VENV)/.dev  ## style, types, layers
 # Needs docker-compose, promtool and kustomize (or kubectl); what cannot be checked for want of a tool fails.
 deploy-check: $(VENV)/.dev $(TRITON)/.triton  ## compose, Dockerfiles, rules, dashboards, manifests
 	REQUIRE_ALL=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
+
+audit: $(AUDIT)/bin/pip-audit  ## known vulnerabilities of what is pinned; asks pypi.org, and fails where it cannot
+	$(AUDIT)/bin/python deploy/audit.py $(ARGS)
+
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 
 manifests:  ## what Kubernetes is given of the rules of Prometheus
 	$(PYTHON) deploy/kubernetes/rules.py
@@ -63,4 +71,4 @@ $(TRITON)/.triton: deploy/triton/install.sh deploy/triton/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(TRITON) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TRITON) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
