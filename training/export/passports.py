@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from service.vision.passport import SUFFIX, EnginePassport
-from service.vision.spec import KnownImage, ModelSpec, SpecError
+from service.vision.spec import KnownImage, ModelSpec, SpecError, generate_image
+from training.export.parity import Run
 from training.export.session import ExportError
 
+KNOWN_SEED = 7
+KNOWN_CANDIDATES = 10
 FORMATS = {".onnx": "onnx", ".xml": "openvino", ".plan": "tensorrt"}
 
 
@@ -38,6 +41,12 @@ def describe_engine(
         parent=dict(spec.average_precision),
         known_images=tuple(known_images),
     )
+
+
+def known_image(run: Run, shape_hw: tuple[int, int]) -> KnownImage:
+    """Ask an engine, in float32, what it sees in the picture that readiness will show it."""
+    answers = run(generate_image(KNOWN_SEED, shape_hw)[None])
+    return KnownImage(KNOWN_SEED, shape_hw, answers.image(0, KNOWN_CANDIDATES))
 
 
 def write_passport(file: Path, passport: EnginePassport) -> Path:

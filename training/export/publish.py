@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.vision.spec import KnownImage, ModelSpec, generate_image
+from service.vision.spec import KnownImage, ModelSpec
 from training.checkpoint import Checkpoint, load_network
 from training.export.card import CardFacts, CardModel, render_card
 from training.export.onnx import OnnxFile, check_shapes, rounded, write_onnx
@@ -25,14 +25,12 @@ from training.export.parity import (
     pictures,
     torch_run,
 )
-from training.export.passports import describe_engine, sha256_of, sha256_of_settings, write_passport
+from training.export.passports import describe_engine, known_image, sha256_of, sha256_of_settings, write_passport
 from training.export.repository import Publication, next_version, publish, staging
 from training.export.session import VERSIONS, ExportError, OnnxSession
 from training.nets import DeployModel
 
 SCORE_FLOOR = 0.001  # below it no request may ask
-KNOWN_SEED = 7
-KNOWN_CANDIDATES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def export_checkpoint(
             check_parity(session.run, stored=torch_run(stored), trained=torch_run(model), batch=pictures(shape, images))
             for shape in shapes
         )
-        known = tuple(_known_image(session, shape) for shape in shapes)
+        known = tuple(known_image(session.run, shape) for shape in shapes)
         spec = _spec(target, checkpoint, facts, onnx.sha256, known)
         passport = describe_engine(
             onnx.path,
@@ -98,12 +96,6 @@ def export_checkpoint(
         papers = write_passport(onnx.path, passport)
         published = publish(repository, onnx.path, Publication(spec, _card(spec, onnx, parity, facts), (papers,)))
     return ExportReport(published, spec, replace(onnx, path=published / "model.onnx"), parity)
-
-
-def _known_image(session: OnnxSession, shape_hw: tuple[int, int]) -> KnownImage:
-    """Ask the engine, in float32, what it sees in the picture that readiness will show it."""
-    answers = session.run(generate_image(KNOWN_SEED, shape_hw)[None])
-    return KnownImage(KNOWN_SEED, shape_hw, answers.image(0, KNOWN_CANDIDATES))
 
 
 def _spec(

@@ -3,6 +3,7 @@
     <version>/model.fp16.onnx              FP16, strongly typed: TensorRT, ONNX Runtime
     <version>/model.int8.xml  .bin         INT8 for OpenVINO, which the service's embedded engine runs
     <version>/model.int8.onnx              INT8 with Q/DQ nodes: TensorRT, ONNX Runtime
+    <version>/<each>.passport.json         see service.vision.passport
 
 Other files of the version are left alone; a file that was there is replaced. Whether the accuracy suffices, promote
 decides.
@@ -25,6 +26,7 @@ from training.config import Quantisation
 from training.data import CocoDataset, read_pixels
 from training.export.openvino_session import OpenvinoSession
 from training.export.parity import Run, pictures
+from training.export.passports import describe_engine, known_image, read_passport, write_passport
 from training.export.precision.agreement import Agreement, agreement
 from training.export.precision.anatomy import Anatomy, dissect
 from training.export.precision.calibration import Calibration
@@ -32,7 +34,7 @@ from training.export.precision.half import halve
 from training.export.precision.integer_onnx import quantise_onnx
 from training.export.precision.integer_openvino import quantise_openvino
 from training.export.repository import staging
-from training.export.session import Answers, ExportError, OnnxSession
+from training.export.session import VERSIONS, Answers, ExportError, OnnxSession
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +117,7 @@ def _write(parent: _Parent, name: str, make: Callable[[Path], Run], shown: Seque
             shape_hw: agreement(reference, _finite(run, name), [pictures(shape_hw, shown)])
             for shape_hw in parent.spec.input_shapes
         }
+        _write_passport(parent, folder / name, run)
         size = 0
         # What belongs to a file is there before the file itself, by which it is found: x of .xml comes after b of .bin.
         for file in sorted(folder.iterdir()):
@@ -122,6 +125,22 @@ def _write(parent: _Parent, name: str, make: Callable[[Path], Run], shown: Seque
             file.replace(parent.path.with_name(file.name))
     logger.info("%s: %.1f MB", name, size / 1e6)
     return NarrowFile(parent.path.with_name(name), size, agreements)
+
+
+def _write_passport(parent: _Parent, file: Path, run: Run) -> None:
+    """What is quantised or rounded answers the known images in its own way, which is what it is held to later."""
+    openvino = file.suffix == ".xml"
+    own = [known_image(run, shape_hw) for shape_hw in parent.spec.input_shapes]
+    known = read_passport(parent.path)
+    passport = describe_engine(
+        file,
+        parent.spec,
+        precision="int8" if "int8" in file.name else "fp16",
+        versions={"openvino": OpenvinoSession(file).version} if openvino else VERSIONS,
+        origin=known.origin if known else parent.spec.origin,
+        known_images=own,
+    )
+    write_passport(file, passport)
 
 
 def _finite(run: Run, name: str) -> Run:
