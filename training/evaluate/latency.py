@@ -75,7 +75,12 @@ def describe_machine(device: torch.device) -> str:
     """The processor that computes, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    return f"{cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} at work"
+
+
+def cpu_name() -> str:
+    """The processor's own name, where the system knows it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{name or platform.processor() or 'CPU'}, {os.cpu_count()} cores, {torch.get_num_threads()} at work"
+    return name or platform.processor() or "CPU"

@@ -1,15 +1,15 @@
 """The picture at the end of a run: losses and AP over the epochs."""
 
-import csv
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from training.train.results import read_rows
+
 
 def draw_curve(folder: Path) -> Path:
     """Draw ``results.csv`` of a run folder as ``curve.png`` beside it and return its path."""
-    with (folder / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(folder / "results.csv")
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, precision = figure.subplots(1, 2)
     for name in ("box", "objectness", "classification"):

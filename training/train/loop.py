@@ -169,7 +169,7 @@ def _criterion(run: Run) -> Criterion:
         anchors_px=network.anchors,
         image_size=run.config.image_size,
         reduce_sum=run.processes.sum,
-    ).to(run.device)
+    )
 
 
 def _check_sets(train_set: CocoDataset, val_set: CocoDataset) -> None:

@@ -20,6 +20,7 @@ import torch
 from training.config import Config
 from training.data import CocoDataset
 from training.distributed import Processes
+from training.evaluate.latency import cpu_name
 
 _PACKAGES = ("yolov7-service", "torch", "numpy", "opencv-python-headless", "pycocotools", "simplejpeg", "pillow")
 _GIT_TIMEOUT_S = 10.0
@@ -96,16 +97,10 @@ def _versions() -> dict[str, str | None]:
 
 
 def _machine() -> dict[str, Any]:
-    cpu = next((line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")), "")
     return {
         "system": platform.platform(),
-        "cpu": cpu or platform.processor(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }
-
-
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
