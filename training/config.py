@@ -9,7 +9,6 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
@@ -63,6 +62,11 @@ class Loss:
     auxiliary_assigner: Literal["coarse-to-fine", "lead-guided", "independent"] = "coarse-to-fine"
     auxiliary_bounded: bool = True  # its decoder reaches half a cell, less far than coarse candidates (table 7)
 
+    def __post_init__(self) -> None:
+        """Refuse what no box could be learnt by. Raises ConfigError."""
+        if not self.anchor_threshold > 1:
+            raise ConfigError(f"loss.anchor_threshold must be above 1, not {self.anchor_threshold}")
+
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
@@ -89,13 +93,17 @@ class Optimizer:
     ema_tau: float = 2000.0
 
     def __post_init__(self) -> None:
-        """Refuse what nothing could be divided by. Raises ConfigError."""
+        """Refuse what no optimiser takes, and what nothing could be divided by. Raises ConfigError."""
         if self.nominal_batch < 1:
             raise ConfigError(f"optimizer.nominal_batch must be at least 1, not {self.nominal_batch}")
-        if not self.ema_tau > 0:
-            raise ConfigError(f"optimizer.ema_tau must be above 0, not {self.ema_tau}")
-        if not self.clip_norm >= 0:
-            raise ConfigError(f"optimizer.clip_norm must not be negative, not {self.clip_norm}")
+        if not 0 < self.momentum < 1:
+            raise ConfigError(f"optimizer.momentum must be above 0 and below 1, not {self.momentum}")
+        for name in ("learning_rate", "ema_tau"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"optimizer.{name} must be above 0, not {getattr(self, name)}")
+        for name in ("weight_decay", "clip_norm"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"optimizer.{name} must not be negative, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +232,6 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, list | tuple) or len(value) != len(arguments):
             raise ConfigError(f"{name} must be {len(arguments)} numbers")
         return tuple(_value(part, item, name) for part, item in zip(arguments, value, strict=True))
-    if origin is UnionType and value is None:
-        return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
