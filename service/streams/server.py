@@ -64,6 +64,7 @@ class GrpcServer:
         self._options = options
         self._credentials = credentials
         self._serving = serving
+        self._metrics = metrics
         self._health = Health(("", SERVICE), metrics=metrics)
         self._reflection = Reflection((SERVICE, HEALTH_SERVICE), metrics=metrics)
         self._look = asyncio.Event()
@@ -85,7 +86,7 @@ class GrpcServer:
                 self.port = server.add_secure_port(address, self._credentials)
         except RuntimeError as exc:
             raise StartError(f"cannot listen on {options.host} port {options.port} for gRPC") from exc
-        self._health.set(serving=self._serving())
+        self._health.set(serving=self._is_serving())
         await server.start()
         self._server = server
         self._looking = asyncio.create_task(self._follow())
@@ -106,6 +107,7 @@ class GrpcServer:
             return
         if self._looking is not None:
             self._looking.cancel()
+            await asyncio.wait([self._looking])
         self._health.end()
         stopping = asyncio.create_task(server.stop(max(timeout_s, 0) + 2 * LAST_S))
         if not await self._finished(timeout_s):
@@ -138,7 +140,15 @@ class GrpcServer:
                 async with asyncio.timeout(LOOK_INTERVAL_S):
                     await self._look.wait()
             self._look.clear()
-            self._health.set(serving=self._serving())
+            self._health.set(serving=self._is_serving())
+
+    def _is_serving(self) -> bool:
+        try:
+            return self._serving()
+        except Exception:  # who balances load by this must not go on with what it said last
+            self._metrics.errors.labels("health").inc()
+            logger.exception("readiness cannot be told, so gRPC's health is NOT_SERVING")
+            return False
 
 
 def reserve_port(host: str, port: int) -> socket.socket:

@@ -63,6 +63,17 @@ async def test_readiness_is_looked_at_without_being_told(stub: Any, health: Heal
     assert (await watching.read()).status == NOT_SERVING
 
 
+async def test_readiness_that_cannot_be_told_is_not_serving_until_it_can(stub: Any, health: HealthStub):
+    asked, stub.server._serving = stub.server._serving, lambda: 1 / 0
+    watching = health.Watch(HealthCheckRequest())
+    while (await watching.read()).status == SERVING:
+        stub.server.look()
+    stub.server._serving = asked
+    stub.server.look()
+    assert (await watching.read()).status == SERVING
+    assert stub.service.metrics.errors.labels("health")._value.get() >= 1
+
+
 async def test_who_leaves_takes_no_news_from_others(stub: Any, health: HealthStub, until: Any):
     staying, leaving = (health.Watch(HealthCheckRequest()) for _ in range(2))
     for watch in (staying, leaving):
