@@ -79,9 +79,13 @@ def ask_object(url: str, path: str) -> dict[str, Any]:
 def _request(url: str, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
     parts = urlsplit(url)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    try:
+        port = parts.port
+    except ValueError as exc:
+        raise EndpointError(f"{url!r}: {exc}") from exc
     if parts.scheme not in kinds or not parts.hostname:
         raise EndpointError(f"{url!r} is not http://HOST or https://HOST")
-    connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    connection = kinds[parts.scheme](parts.hostname, port, timeout=_TIMEOUT_S)
     try:
         connection.request(method, f"{parts.path.rstrip('/')}{path}", body=data, headers=headers)
         response = connection.getresponse()
@@ -93,7 +97,13 @@ def _request(url: str, method: str, path: str, data: bytes | None, headers: dict
 
 
 def _object(url: str, body: bytes) -> dict[str, Any]:
-    return body
+    try:
+        answer = json.loads(body)
+    except ValueError as exc:
+        raise EndpointError(f"{url} answers no JSON: is it the service?") from exc
+    if not isinstance(answer, dict):
+        raise EndpointError(f"{url} answers no JSON object: is it the service?")
+    return answer
 
 
 def _content_type(file: Path) -> str:
@@ -101,11 +111,14 @@ def _content_type(file: Path) -> str:
 
 
 def read_detections(answer: dict[str, Any]) -> Detections:
-    """Return what an answer of ``POST /v1/detect`` has found."""
-    found = answer["detections"]
-    corners = [[row["box"][name] for name in ("x1", "y1", "x2", "y2")] for row in found]
-    return Detections(
-        np.array(corners, np.float32).reshape(-1, 4),
-        np.array([row["score"] for row in found], np.float32),
-        np.array([row["class_id"] for row in found], np.int32),
-    )
+    """Return what an answer of ``POST /v1/detect`` has found. Raises EndpointError for another answer."""
+    try:
+        found = answer["detections"]
+        corners = [[row["box"][name] for name in ("x1", "y1", "x2", "y2")] for row in found]
+        return Detections(
+            np.array(corners, np.float32).reshape(-1, 4),
+            np.array([row["score"] for row in found], np.float32),
+            np.array([row["class_id"] for row in found], np.int32),
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise EndpointError("the answer holds no detections: is it the service?") from exc
