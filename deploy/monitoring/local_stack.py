@@ -5,7 +5,6 @@ Everything is on free ports of 127.0.0.1 and gone at the end.
 """
 
 import contextlib
-import json
 import shutil
 import signal
 import socket
@@ -25,8 +24,6 @@ from local_prometheus import HOST, LocalPrometheus
 
 DEPLOY = Path(__file__).resolve().parents[1]
 RATE = "1000000/second"
-# Of the shipped model; replaced by a reference.json of its own where there is one.
-REFERENCE = {"classes": {"Car": 0.5, "Bus": 0.2, "Truck": 0.2, "Ambulance": 0.1}, "score": 0.5, "size": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,6 @@ class LocalStack:
         scripts = {name: _script(name) for name in ("cpu_repository", "tritonserver")}
         models = self._folder / "models"
         shutil.copytree(self._root / "model_repository", models)
-        for onnx in models.glob("*/*/model.onnx"):
-            reference = onnx.with_name("reference.json")
-            if not reference.exists():
-                reference.write_text(json.dumps(REFERENCE))
         converted = self._folder / "triton"
         scripts["cpu_repository"].convert(models, converted, scripts["cpu_repository"].Choice("f32", 1, 1))
         self.triton = scripts["tritonserver"].TritonServer(

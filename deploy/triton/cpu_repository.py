@@ -80,6 +80,8 @@ def _convert_model(source: Path, target: Path, choice: Choice) -> None:
         version.mkdir(exist_ok=True)
         _place(onnx, version / onnx.name)
         _place(onnx.with_name("spec.json"), version / "spec.json")
+        if (reference := onnx.with_name("reference.json")).is_file():
+            _place(reference, version / reference.name)
         shutil.copyfile(MODEL, version / "model.py")
 
 

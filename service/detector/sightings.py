@@ -4,12 +4,15 @@ Objects count from a fixed score on, so that a request which asks for less does 
 """
 
 import asyncio
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import sqrt
+from operator import neg
 
-import numpy as np
-from prometheus_client import Counter, Histogram
+import prometheus_client
 
 from service.detector.source import Served
 from service.engine.protocol import ModelVersion
@@ -31,10 +34,10 @@ OUTCOMES = ("answered", "image", "engine", "deadline", "refused", "left", "bug")
 class _Series:
     """Of one model version: the library's own look-up by label costs more than the observation."""
 
-    classes: tuple[Counter, ...]
-    score: Histogram
-    size: Histogram
-    duration: Histogram
+    classes: tuple[prometheus_client.Counter, ...]
+    score: prometheus_client.Histogram
+    size: prometheus_client.Histogram
+    duration: prometheus_client.Histogram
 
 
 class Sightings:
@@ -61,18 +64,17 @@ class Sightings:
         """What was found in a picture of that size, so long after it was complete."""
         series = self._of(served)
         series.duration.observe(seconds)
-        count = int(np.count_nonzero(detections.scores >= LEAST_SCORE))  # best first
-        if not count:
-            return
-        ids = np.minimum(detections.class_ids[:count], len(series.classes) - 1)
-        for class_id, found in zip(*(column.tolist() for column in np.unique(ids, return_counts=True)), strict=True):
-            series.classes[class_id].inc(found)
-        boxes = detections.boxes[: min(count, MOST_NOTED)]
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        for size in np.sqrt(areas / (image_hw[0] * image_hw[1])).tolist():
-            series.size.observe(size)
-        for score in detections.scores[: len(boxes)].tolist():
+        scores = detections.scores.tolist()
+        # Best first, and mostly few: for so few, NumPy's calls cost more than these loops.
+        count = bisect_right(scores, -LEAST_SCORE, key=neg)
+        last = len(series.classes) - 1
+        for class_id, found in Counter(detections.class_ids[:count].tolist()).items():
+            series.classes[min(class_id, last)].inc(found)
+        noted = min(count, MOST_NOTED)
+        pixels = image_hw[0] * image_hw[1]
+        for score, (x1, y1, x2, y2) in zip(scores[:noted], detections.boxes[:noted].tolist(), strict=True):
             series.score.observe(score)
+            series.size.observe(sqrt(max((x2 - x1) * (y2 - y1), 0.0) / pixels))
 
     def _of(self, served: Served) -> _Series:
         series = self._series.get(served.model)
