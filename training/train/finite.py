@@ -101,6 +101,6 @@ def _report(found: Seen, last: Seen | None, around: Circumstances) -> dict[str, 
         "precision": around.config.precision,
         "clip_norm": around.config.optimizer.clip_norm,
         "hint": "weights that are finite: the batch is at fault, look at its images and boxes; weights that are not: "
-        "an earlier step was too long, try optimizer.clip_norm, a lower learning rate or precision bf16. The "
-        "folder's last.pt is from before; a changed recipe needs a new folder, --weights takes best.pt along",
+        "an earlier step was too long, try optimizer.clip_norm, a lower learning rate or precision bf16. A "
+        "last.pt in the folder is from before; a changed recipe needs a new folder, --weights takes best.pt along",
     }

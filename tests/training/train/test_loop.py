@@ -12,13 +12,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.checkpoint import Checkpoint, CheckpointError
-from training.config import Config, Loss
+from training.config import Config, ConfigError, Loss
 from training.data import CocoDataset
+from training.distributed import Processes
 from training.losses import Criterion
 from training.train import NonFiniteLoss, train
+from training.train.loop import _criterion, _loader, train_one_epoch
+from training.train.record import fingerprint
 from training.train.results import append_row, read_rows
 from training.train.run import start
 from training.train.step import Stepper
+from training.train.stop import StopRequest
 from training.train.tally import Tally
 
 
@@ -37,6 +41,24 @@ def test_a_resumed_run_is_the_uninterrupted_one(changes: dict, config: Config, s
     for name, value in whole.state.items():
         assert torch.equal(parts.state[name], value), name
         assert torch.equal(parts.weights[name], whole.weights[name]), name
+
+
+@pytest.mark.long
+def test_a_run_that_was_kept_before_an_evaluation_scores_and_goes_on(
+    config: Config, squares: CocoDataset, tmp_path: Path
+):
+    config = replace(config, epochs=1)
+    train(config, squares, val_set=squares, folder=tmp_path / "whole")
+    torch.manual_seed(config.seed)
+    loader = _loader(config, squares, Processes(), pin_memory=False)
+    data = fingerprint(squares)
+    run = start(config, squares.class_names, tmp_path / "parts", batches=len(loader), data=data)
+    train_one_epoch(run, loader, Stepper(run, _criterion(run)), stop=StopRequest(), names=["x.png"] * 8)
+    run.keep_position()
+    train(config, squares, val_set=squares, folder=tmp_path / "parts")
+    (whole,), (parts,) = (read_rows(tmp_path / name / "results.csv") for name in ("whole", "parts"))
+    for name in ("epoch", "box", "objectness", "classification", "ap", "gradient_norm", "learning_rate"):
+        assert parts[name] == whole[name]
 
 
 def test_adamw_keeps_its_state(config: Config, squares: CocoDataset, tmp_path: Path):
@@ -151,6 +173,29 @@ def test_a_run_of_a_gpu_goes_on_without_its_fused_steps(kind: Any, config: Confi
     run.keep_position()
     again = start(config, ("a", "b"), tmp_path, batches=2)
     assert [group["fused"] for group in again.optimizer.param_groups] == [False] * 3
+
+
+def test_a_run_of_an_older_version_goes_on_and_one_of_a_newer_is_refused(config: Config, tmp_path: Path):
+    run = start(config, ("a", "b"), tmp_path, batches=2)
+    run.close_epoch()
+    run.keep({}, None)
+    saved = Checkpoint.load(tmp_path / "last.pt")
+    lacking = {key: value for key, value in saved.config.items() if key not in ("patience", "multi_scale", "anchors")}
+    lacking["optimizer"] = {
+        key: value for key, value in lacking["optimizer"].items() if key not in ("kind", "clip_norm")
+    }
+    extra = {"ema_updates": 7, "best": 0.5, "gradients": {}}
+    replace(saved, config=lacking, extra=extra, iteration=0).save(tmp_path / "last.pt")
+    again = start(config, ("a", "b"), tmp_path, batches=2, data="a hash that it did not know")
+    assert (again.epoch, again.step, again.best, again.best_epoch, again.ema.updates) == (1, 0, 0.5, 1, 7)
+    replace(saved, config=saved.config | {"mood": 1}).save(tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"another version \(unknown key 'mood'"):
+        start(config, ("a", "b"), tmp_path, batches=2)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(config: Config, squares: CocoDataset):
+    with pytest.raises(ConfigError, match="batch_size 1 cannot be shared by 2 processes"):
+        _loader(replace(config, batch_size=1), squares, Processes(0, 0, 2), pin_memory=False)
 
 
 def test_every_start_is_on_record(config: Config, squares: CocoDataset, tmp_path: Path):
