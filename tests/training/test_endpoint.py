@@ -13,6 +13,7 @@ import pytest
 
 from training.data import CocoDataset
 from training.evaluate import EndpointError, detect_endpoint
+from training.evaluate.endpoint import read_detections
 
 ASKED: list[tuple[str, str, int]] = []
 BOX = {"x1": 1.5, "y1": 2.25, "x2": 30.125, "y2": 40.0}
@@ -73,10 +74,16 @@ def test_a_refused_image_is_told_in_the_services_words(tmp_path: Path, url: str)
         list(detect_endpoint(url, "mine", dataset(tmp_path, ".png")))
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://"])
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://host:eight"])
 def test_what_is_no_web_address_is_named(tmp_path: Path, url: str):
-    with pytest.raises(EndpointError, match="is not http://HOST or https://HOST"):
+    with pytest.raises(EndpointError, match=r"is not http://HOST or https://HOST|Port could not be cast"):
         list(detect_endpoint(url, "mine", dataset(tmp_path, ".jpg")))
+
+
+@pytest.mark.parametrize("answer", [{}, {"detections": 3}, {"detections": [{"score": 1}]}])
+def test_an_answer_of_something_else_is_named(answer: dict[str, object]):
+    with pytest.raises(EndpointError, match="holds no detections"):
+        read_detections(answer)
 
 
 def test_a_service_that_is_not_there_is_named(tmp_path: Path):
