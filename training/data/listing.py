@@ -25,7 +25,7 @@ class Listing:
     def read(cls, path: Path, parts: tuple[str, ...] = ("train", "val", "test")) -> "Listing":
         """Read a ``data.yaml``; relative paths start at its ``path``, or at its own folder. Raises DatasetError."""
         try:
-            table = _parse(path.read_text(encoding="utf-8"))
+            table = _parse(path.read_text(encoding="utf-8-sig"))
             names = _names(table.get("names", []))
         except OSError as exc:
             raise DatasetError(f"cannot read {path}: {exc.strerror}") from exc

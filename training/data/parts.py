@@ -83,8 +83,7 @@ def _folders(data: Path, wanted: str | None) -> dict[str, Part]:
     if not (data / "images").is_dir() or not (data / "classes.txt").is_file():
         expected = "COCO files (train.json, ...), a data.yaml, or images/, labels/ and classes.txt"
         raise DatasetError(f"{data} holds none of: {expected}")
-    lines = (data / "classes.txt").read_text(encoding="utf-8").splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(_lines(data / "classes.txt"))
     places = {part: data / "images" / part for part in PARTS if (data / "images" / part).is_dir()}
     places = places or {"train": data / "images"}
     return {part: _yolo(str(place), _images(place), names) for part, place in places.items() if wanted in (None, part)}
@@ -99,8 +98,13 @@ def _images(place: Path) -> list[Path]:
     """Images below a folder, or those that a text file lists, one path on each line."""
     if place.is_dir():
         return sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [place.parent / line for line in _lines(place)]
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that hold something; Windows begins such files with a mark."""
     try:
-        lines = place.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        raise DatasetError(f"{place} is neither a folder of images nor a text file of paths") from exc
-    return [place.parent / line.strip() for line in lines if line.strip()]
+        raise DatasetError(f"{path} is neither a folder of images nor a text file") from exc
+    return [line.strip() for line in lines if line.strip()]

@@ -51,7 +51,7 @@ def label_path(image: Path) -> Path:
 def _rows(path: Path, num_classes: int, faults: list[str]) -> list[list[float]]:
     """Return the rows that can be understood; the others are described in ``faults``."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as exc:

@@ -97,6 +97,22 @@ def test_a_listing_names_parts_and_classes(write_yolo, names):
     assert parts["val"].dataset().class_names == ("cat", "dog")
 
 
+def test_files_that_begin_with_the_mark_of_windows_are_read(write_yolo):
+    folder = write_yolo(a=f"\ufeff{BOX}")
+    (folder / "classes.txt").write_text("\ufeffcat\ndog\n")
+    assert open_part(folder).class_names == ("cat", "dog")
+    (folder / "data.yaml").write_text("\ufefftrain: list.txt\nnames: [cat, dog]\n")
+    (folder / "list.txt").write_text("\ufeffimages/a.png\n")
+    assert [len(image.classes) for image in open_part(folder).images] == [1]
+
+
+def test_class_names_that_are_no_text_are_refused(write_yolo):
+    folder = write_yolo(a=BOX)
+    (folder / "classes.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DatasetError, match=r"classes\.txt is neither"):
+        open_part(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
