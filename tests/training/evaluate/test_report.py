@@ -118,3 +118,4 @@ def test_ticks_are_round_and_cover_the_axis():
     assert ticks(0.13, 0.61) == [0.2, 0.3, 0.4, 0.5, 0.6]
     assert span([0.013, 4.2]) == (0.01, 5)
     assert span([]) == (0.1, 1.0)
+    assert span([1e-20, 1e30]) == (1e-12, 1e12)  # a run that went wrong has a report too

@@ -58,8 +58,8 @@ def chart(axes: Axes, lines: Sequence[Line], title: str) -> str:
 
 
 def span(values: Sequence[float]) -> tuple[float, float]:
-    """Limits for a logarithmic axis: whole steps of 1, 2, 5 around the values above 0."""
-    known = [value for value in values if value > 0] or [0.1, 1.0]
+    """Limits for a logarithmic axis: whole steps of 1, 2, 5 around the values above 0, at most 1e-12 to 1e12."""
+    known = [min(max(value, 1e-12), 1e12) for value in values if value > 0] or [0.1, 1.0]
     steps = [mantissa * 10.0**power for power in range(-12, 13) for mantissa in (1, 2, 5)]
     low = max(step for step in steps if step <= min(known))
     return low, min(step for step in steps if step >= max(known) and step > low)
