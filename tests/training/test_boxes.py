@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.boxes import box_iou, complete_iou, cxcywh_to_xyxy, xyxy_to_cxcywh
+from training.boxes import box_iou, complete_iou, cxcywh_to_xyxy
 
 side = st.floats(1, 500, width=32)
 boxes_cxcywh = st.tuples(side, side, side, side).map(torch.tensor)
@@ -33,9 +33,8 @@ def test_plain_iou_is_the_references(golden: Path) -> None:
     np.testing.assert_allclose(box_iou(pred, target), numbers["iou"], atol=1e-6)
 
 
-@given(boxes_cxcywh)
-def test_conversion_round_trip(box: Tensor) -> None:
-    torch.testing.assert_close(xyxy_to_cxcywh(cxcywh_to_xyxy(box)), box, atol=1e-3, rtol=1e-5)
+def test_corners_lie_half_a_side_from_the_centre() -> None:
+    assert cxcywh_to_xyxy(torch.tensor([[5.0, 6, 4, 2]])).tolist() == [[3, 5, 7, 7]]
 
 
 @given(boxes_cxcywh, boxes_cxcywh)

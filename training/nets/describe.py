@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.nets.deploy import convert, fuse
 from training.nets.graph import Network, build_network
-from training.nets.variants import VARIANTS, Variant
+from training.nets.variants import Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,6 @@ def describe_variant(variant: Variant, *, num_classes: int = 80) -> VariantSize:
     deploy = convert(training)
     graphs = (training, fuse(training), deploy, fuse(deploy))
     return VariantSize(variant, *(measure(graph, variant.image_size) for graph in graphs))
-
-
-def describe_all() -> list[VariantSize]:
-    """Count every variant with COCO's 80 classes."""
-    return [describe_variant(variant) for variant in VARIANTS.values()]
 
 
 def measure(network: Network, image_size: int) -> GraphSize:
