@@ -27,7 +27,7 @@ from training.evaluate.progress import shown
 from training.evaluate.report import Subject, describe, describe_service, write_page
 from training.export import ExportError, export_checkpoint
 from training.export.card import CardFacts
-from training.export.exported import open_exported
+from training.export.exported import SUFFIXES, open_exported
 from training.export.gate import Bounds, Request, promote
 from training.export.gate.page import HEADS
 from training.export.gate.staged import ENGINES
@@ -103,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "AP and more of a checkpoint, of a model of a running service, or of both beside each other"
     command = commands.add_parser("evaluate", help=text)
-    command.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint of this trainer, or a model.onnx")
+    command.add_argument(
+        "checkpoint", type=Path, nargs="?", help="a checkpoint of this trainer, a model.onnx or what was made of it"
+    )
     command.add_argument("--url", help="base URL of a running service")
     command.add_argument("--model", default="vehicles", help="with --url: the model (default: vehicles)")
     command.add_argument(
@@ -115,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--protocol", choices=PROTOCOLS, default="served", help=text)
     command.add_argument("--tta", action="store_true", help="look three times: scale 1, 0.83 mirrored, 0.67")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
+    text = "have OpenVINO run the exported file, and compute in this what is not quantised"
+    command.add_argument("--precision", choices=("f32", "bf16"), help=text)
     command.add_argument("--json", type=Path, help="also write the figures there")
     command.add_argument("--report", type=Path, help="also write a report there, one HTML file")
     command.set_defaults(run=_evaluate)
@@ -259,11 +263,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _model(arguments: argparse.Namespace) -> Model:
     way = Way(tuple(arguments.shapes), arguments.protocol, arguments.tta, choose_device(arguments.device))
-    if arguments.checkpoint.suffix != ".onnx":
+    if arguments.checkpoint.suffix not in SUFFIXES:
+        if arguments.precision:
+            raise ConfigError("--precision is for exported files; a checkpoint is scored in float32")
         return open_model(arguments.checkpoint, way)
     if replace(way, shapes_hw=()) != Way():
-        raise ConfigError("a model.onnx is scored by the protocol served, on the CPU, without --tta")
-    return open_exported(arguments.checkpoint, way.shapes_hw)
+        raise ConfigError("an exported file is scored by the protocol served, on the CPU, without --tta")
+    return open_exported(arguments.checkpoint, way.shapes_hw, precision=arguments.precision)
 
 
 def _subject(
