@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -120,6 +121,13 @@ def test_a_gateway_has_time_for_its_drain(compose: dict[str, Any]):
         service = compose["services"][name]
         drain_s = float(service["environment"]["YOLOV7_DRAIN_DELAY_S"]) + 30  # the default of drain_timeout_s
         assert float(service["stop_grace_period"].removesuffix("s")) > drain_s
+
+
+def test_the_gateway_and_triton_are_one_user(compose: dict[str, Any]):
+    """Or Triton could not open the shared memory in which pictures come."""
+    assert compose["services"]["gateway-gpu"]["environment"]["YOLOV7_TRITON_SHARED_MEMORY"] == "on"
+    [user] = re.findall(r"^USER (\S+)$", (ROOT / "deploy" / "gateway.Dockerfile").read_text(), re.MULTILINE)
+    assert compose["services"]["triton"]["user"] == user
 
 
 def test_every_secret_that_is_mounted_is_made(compose: dict[str, Any], secrets: Path):

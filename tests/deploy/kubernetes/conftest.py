@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-OVERLAYS = ("cpu", "gpu", "monitoring", "tls", "external-redis")
+OVERLAYS = ("cpu", "gpu", "cell", "monitoring", "tls", "external-redis")
 COMPONENTS = {"tls": ("cpu", "tls"), "external-redis": ("gpu", "external-redis")}
 
 Manifest = dict[str, Any]

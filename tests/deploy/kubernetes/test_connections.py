@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-SERVING = ("cpu", "gpu", "monitoring", "tls", "external-redis")
+SERVING = ("cpu", "gpu", "cell", "monitoring", "tls", "external-redis")
 # Who there is beside our own pods: labels of its namespace, its own.
 STRANGERS = {
     "client": ({"yolov7-clients": "true", "kubernetes.io/metadata.name": "ingress"}, {}),
@@ -17,7 +17,7 @@ STRANGERS = {
 CPU = {("client", "gateway", 8000), ("client", "gateway", 50051), ("gateway", "redis", 6379), ("gateway", "dns", 53)}
 GPU = CPU | {("gateway", "triton", 8001)}
 WATCHED = GPU | {("prometheus", "gateway", 8000), ("prometheus", "triton", 8002)}
-ADMITTED = {"cpu": CPU, "tls": CPU, "gpu": GPU, "monitoring": WATCHED}
+ADMITTED = {"cpu": CPU, "tls": CPU, "cell": CPU, "gpu": GPU, "monitoring": WATCHED}
 PORTS = {8000, 8001, 8002, 50051, 6379, 53, 22}
 
 

@@ -11,7 +11,7 @@ from service.app.workers import GRACE_S
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
-SERVING = ("cpu", "gpu", "monitoring", "tls", "external-redis")
+SERVING = ("cpu", "gpu", "cell", "monitoring", "tls", "external-redis")
 ALL = (*SERVING, "secrets", "training")
 # Their schemas belong to operators, and no package brings them.
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
@@ -21,6 +21,10 @@ TRITON_EXIT_S = 30
 def main_container(pod: dict[str, Any]) -> dict[str, Any]:
     [container] = pod["spec"]["containers"]
     return container
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
 def environment(pod: dict[str, Any]) -> dict[str, str]:
@@ -42,7 +46,7 @@ def seconds_of_pre_stop(pod: dict[str, Any]) -> float:
     return float(seconds)
 
 
-@pytest.mark.parametrize("version", ["1.27", "1.37"])
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
 @pytest.mark.parametrize("overlay", ALL)
 def test_every_object_is_what_kubernetes_takes(overlay: str, version: str, rendered: Any):
     for item in rendered[overlay].objects:
@@ -53,29 +57,29 @@ def test_every_object_is_what_kubernetes_takes(overlay: str, version: str, rende
 @pytest.mark.parametrize("overlay", [*SERVING, "training"])
 def test_no_pod_can_do_more_than_it_needs(overlay: str, rendered: Any):
     for name, pod in rendered[overlay].pods.items():
-        spec, container = pod["spec"], main_container(pod)
+        spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False, name
         assert spec["enableServiceLinks"] is False, name
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }, name
-        assert container["resources"]["requests"]["memory"], name
-        assert container["resources"]["limits"]["memory"], name
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert {"requests", "limits"} == set(container["resources"]), name
+            assert "memory" in container["resources"]["limits"], name
     [namespace] = rendered[overlay].of("Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @pytest.mark.parametrize("overlay", [*SERVING, "training"])
 def test_images_are_pinned(overlay: str, rendered: Any):
-    for pod in rendered[overlay].pods.values():
-        _, _, tag = main_container(pod)["image"].partition(":")
-        assert tag
-        assert tag != "latest"
+    images = [container["image"] for pod in rendered[overlay].pods.values() for container in containers(pod)]
+    assert images
+    assert all(image.rpartition(":")[2] not in ("", "latest", image) for image in images)
 
 
 @pytest.mark.parametrize("overlay", SERVING)
@@ -144,8 +148,7 @@ def test_what_is_mounted_is_there(overlay: str, rendered: Any):
     claims = {claim["metadata"]["name"] for claim in rendered[overlay].of("PersistentVolumeClaim")}
     for pod in rendered[overlay].pods.values():
         volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
-        mounts = {mount["name"]: mount["mountPath"] for mount in main_container(pod)["volumeMounts"]}
-        assert set(mounts) == set(volumes)
+        assert {mount["name"] for each in containers(pod) for mount in each["volumeMounts"]} == set(volumes)
         if overlay != "training":  # whose claims are the reader's
             assert {
                 volume["persistentVolumeClaim"]["claimName"]
@@ -160,3 +163,19 @@ def test_the_gateway_knows_each_triton_by_name(overlay: str, rendered: Any):
     names = [f"triton-{number}.{triton['spec']['serviceName']}:8001" for number in range(triton["spec"]["replicas"])]
     assert environment(rendered[overlay].pods["gateway"])["YOLOV7_TRITON_URLS"].split(",") == names
     assert main_container(rendered[overlay].pods["triton"])["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_a_cell_shares_memory_and_its_triton_outlives_the_gateway(rendered: Any):
+    pod = rendered["cell"].pods["gateway"]
+    [triton] = pod["spec"]["initContainers"]
+    gateway = main_container(pod)
+    shared = [[mount for mount in each["volumeMounts"] if mount["mountPath"] == "/dev/shm"] for each in containers(pod)]
+    assert shared[0] == shared[1] != []
+    assert "runAsUser" not in triton["securityContext"] | gateway["securityContext"]  # the pod's, of both
+    assert environment(pod)["YOLOV7_TRITON_SHARED_MEMORY"] == "on"
+    assert triton["restartPolicy"] == "Always"
+    drain_s = seconds_of_pre_stop(pod) + 5 + 30 + GRACE_S
+    assert pod["spec"]["terminationGracePeriodSeconds"] > drain_s + TRITON_EXIT_S
+    taken = {port["containerPort"] for port in gateway["ports"]}
+    assert not taken & {8001, 8002, 8003}
+    assert {"--http-port=8003", "--grpc-address=127.0.0.1"} <= set(triton["args"])

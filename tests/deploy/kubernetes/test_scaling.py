@@ -51,7 +51,7 @@ def evaluated(promtool: str, folder: Path, asked: dict[str, str], series: dict[s
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "tls", "external-redis"])
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "cell", "tls", "external-redis"])
 def test_the_autoscaler_follows_what_waits(overlay: str, rendered: Any):
     scaler = rendered[overlay].the("HorizontalPodAutoscaler", "gateway")["spec"]
     deployment = rendered[overlay].the("Deployment", scaler["scaleTargetRef"]["name"])
