@@ -10,8 +10,8 @@ decides.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,7 @@ from training.config import Quantisation
 from training.data import CocoDataset, read_pixels
 from training.export.openvino_session import OpenvinoSession
 from training.export.parity import Run, pictures
-from training.export.passports import describe_engine, known_image, read_passport, write_passport
+from training.export.passports import describe_engine, known_image, read_passport, sha256_of_settings, write_passport
 from training.export.precision.agreement import Agreement, agreement
 from training.export.precision.anatomy import Anatomy, dissect
 from training.export.precision.calibration import Calibration
@@ -94,7 +94,8 @@ def write_integers(
         return OnnxSession(file).run
 
     makers: dict[Format, Callable[[Path], Run]] = {"openvino": make_openvino, "onnx": make_onnx}
-    return [_write(parent, _NAMES[kind], makers[kind], shown) for kind in formats]
+    learnt = {"calibration_images": str(len(images)), "quantisation": sha256_of_settings(asdict(recipe))}
+    return [_write(parent, _NAMES[kind], makers[kind], shown, learnt) for kind in formats]
 
 
 def _open(path: Path) -> _Parent:
@@ -109,7 +110,13 @@ def _open(path: Path) -> _Parent:
     return _Parent(path, model, spec, dissect(model.graph))
 
 
-def _write(parent: _Parent, name: str, make: Callable[[Path], Run], shown: Sequence[NDArray[np.uint8]]) -> NarrowFile:
+def _write(
+    parent: _Parent,
+    name: str,
+    make: Callable[[Path], Run],
+    shown: Sequence[NDArray[np.uint8]],
+    learnt: Mapping[str, str] = {},
+) -> NarrowFile:
     with staging(parent.path.parent) as folder:
         run = make(folder / name)
         reference = OnnxSession(parent.path).run
@@ -117,9 +124,9 @@ def _write(parent: _Parent, name: str, make: Callable[[Path], Run], shown: Seque
             shape_hw: agreement(reference, _finite(run, name), [pictures(shape_hw, shown)])
             for shape_hw in parent.spec.input_shapes
         }
-        _write_passport(parent, folder / name, run)
+        _write_passport(parent, folder / name, run, learnt)
         size = 0
-        # What belongs to a file is there before the file itself, by which it is found: x of .xml comes after b of .bin.
+        # Sorted, weights come before the file by which they are found: .bin, .xml, .xml.passport.json.
         for file in sorted(folder.iterdir()):
             size += file.stat().st_size
             file.replace(parent.path.with_name(file.name))
@@ -127,7 +134,7 @@ def _write(parent: _Parent, name: str, make: Callable[[Path], Run], shown: Seque
     return NarrowFile(parent.path.with_name(name), size, agreements)
 
 
-def _write_passport(parent: _Parent, file: Path, run: Run) -> None:
+def _write_passport(parent: _Parent, file: Path, run: Run, learnt: Mapping[str, str]) -> None:
     """What is quantised or rounded answers the known images in its own way, which is what it is held to later."""
     openvino = file.suffix == ".xml"
     own = [known_image(run, shape_hw) for shape_hw in parent.spec.input_shapes]
@@ -137,7 +144,7 @@ def _write_passport(parent: _Parent, file: Path, run: Run) -> None:
         parent.spec,
         precision="int8" if "int8" in file.name else "fp16",
         versions={"openvino": OpenvinoSession(file).version} if openvino else VERSIONS,
-        origin=known.origin if known else parent.spec.origin,
+        origin={**(known.origin if known else parent.spec.origin), **learnt},
         known_images=own,
     )
     write_passport(file, passport)
