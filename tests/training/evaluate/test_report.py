@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from training.checkpoint import Checkpoint
 from training.data import CocoDataset
 from training.evaluate import examine
 from training.evaluate.latency import Latency
-from training.evaluate.report import Subject, write_page, write_report
+from training.evaluate.report import Subject, tables, write_page, write_report
 from training.evaluate.report.charts import Axes, Line, chart, span, ticks
 from training.nets import VARIANTS, build_network
 
@@ -68,6 +69,16 @@ def test_names_from_outside_stay_text(tmp_path: Path, dataset: CocoDataset, foun
     assert "dog <b>" not in text
     assert "<title>dog &lt;b&gt;, missed</title>" in text
     assert "&lt;val.json&gt;" in text
+
+
+def test_many_classes_are_told_by_their_commonest_confusions(dataset: CocoDataset, found: dict[int, Detections]):
+    names, counts = tuple(f"c{number}" for number in range(20)), np.zeros((21, 21), np.int64)
+    counts[3, 7], counts[5, 20], counts[20, 6] = 9, 2, 4
+    many = replace(examine(dataset, found.items()), dataset=replace(dataset, class_names=names), confusion=counts)
+    text = tables.confusion(many)
+    assert "<td>c3</td><td>c7</td>" in text
+    assert "2 missed and 4 false" in text
+    assert "Shades" not in text  # there are none
 
 
 @pytest.mark.parametrize("rows", ["nothing", "perfect"])

@@ -19,14 +19,23 @@ _CASES = 8  # pictures of each kind
 _LISTED = 40  # lines of each kind
 _SIDE = 260
 _ROOM = 40  # screen pixels around a box, at least
+_SENTENCE = 30  # letters from which a cell may be broken
 _RED = (255, 40, 40)
 
+_PHONE = '<meta name="viewport" content="width=device-width,initial-scale=1">'
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse}td,th{padding:.25em .7em;text-align:left;border-bottom:1px solid #ddd}
-td.n{text-align:right}.error{color:#b00020}.warning{color:#8a5a00}.note{color:#444}
-figure{display:inline-block;margin:0 .8em .8em 0;vertical-align:top;max-width:560px}
-figcaption{font-size:12px;color:#555;overflow-wrap:anywhere}img{max-width:100%;margin-right:4px}li{font-size:13px}
+:root{color-scheme:light dark;--page:#fff;--ink:#222;--soft:#5d6771;--line:#ddd;--error:#b00020;--warning:#8a5a00}
+@media (prefers-color-scheme:dark){
+:root{--page:#14171a;--ink:#e8eaec;--soft:#9ca6af;--line:#2d333a;--error:#ff7b66;--warning:#ffb648}}
+body{font:15px/1.45 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:var(--ink);
+background:var(--page)}h1,p,li{overflow-wrap:anywhere}
+.wide{overflow-x:auto}table{border-collapse:collapse}
+td,th{padding:.25em .7em;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+td.says{white-space:normal;min-width:16em}
+td.n{text-align:right}.error{color:var(--error)}.warning{color:var(--warning)}.note{color:var(--soft)}
+figure{display:inline-block;margin:0 .8em .8em 0;vertical-align:top;max-width:min(560px,100%)}
+figcaption{font-size:12px;color:var(--soft);overflow-wrap:anywhere}
+img{max-width:100%;margin-right:4px}li{font-size:13px}
 """
 
 
@@ -38,7 +47,7 @@ def write_page(inspection: Inspection, title: str, path: Path) -> None:
     for kind, per_part in inspection.counts().items():
         cases = [finding for finding in inspection.findings if finding.kind == kind]
         body.append(_section(kind, cases, sum(per_part.values())))
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8">{_PHONE}<title>{html.escape(title)}</title>'
     path.write_text(f"{head}<style>{_STYLE}</style><body>{''.join(body)}</body></html>", encoding="utf-8")
 
 
@@ -71,9 +80,13 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
     lines = []
     for row in rows:
-        cells = "".join(f"<td{' class=n' if cell[:1].isdigit() else ''}>{html.escape(cell)}</td>" for cell in row)
+        cells = "".join(f"<td{_kind(cell)}>{html.escape(cell)}</td>" for cell in row)
         lines.append(f"<tr class='{row[0] if row[0] in ('error', 'warning', 'note') else ''}'>{cells}</tr>")
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+    return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
+
+
+def _kind(cell: str) -> str:
+    return " class=n" if cell[:1].isdigit() else " class=says" if len(cell) > _SENTENCE else ""
 
 
 def _section(kind: str, cases: list[Finding], total: int) -> str:

@@ -69,7 +69,7 @@ class _Layer:
         self._examination, self._place = examination, place
         image = examination.dataset.images[place]
         self._size_wh = image.width, image.height
-        self._letter = max(self._size_wh) / 42
+        self._letter = max(self._size_wh) / 34
         self._labels: list[tuple[float, float, float, float]] = []
 
     def draw(self) -> str:

@@ -97,22 +97,19 @@ def confusion(examination: Examination) -> str:
     """The matrix as numbers for some classes, as the commonest confusions for many."""
     names = [*examination.dataset.class_names, "background"]
     counts = examination.confusion
-    note = (
-        f"<p>At confidence {CONFIDENCE}, pairs that overlap by more than {IOU}, whatever their classes. Rows are what "
-    )
-    note += (
-        "is there, columns what it is taken for; the last column is what was missed, the last row what is not there. "
-    )
-    note += "Shades are shares of a row.</p>"
+    note = f"At confidence {CONFIDENCE}, pairs that overlap by more than {IOU}, whatever their classes"
     if len(names) > _NUMBERED + 1:
-        return note + _commonest(examination)
+        missed, false = int(counts[:-1, -1].sum()), int(counts[-1, :-1].sum())
+        return f"<p>{note}: the commonest. Besides, {missed:,} missed and {false:,} false.</p>{_commonest(examination)}"
+    note += ". Rows are what is there, columns what it is taken for; the last column is what was missed, the last row "
+    note += "what is not there. Shades are shares of a row."
     heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
     rows = [f'<tr><th class="axis">is ↓ taken for →</th>{heads}</tr>']
     for row, name in enumerate(names):
         total = max(int(counts[row].sum()), 1)
         cells = "".join(_heat(int(counts[row, k]), int(counts[row, k]) / total, row == k) for k in range(len(names)))
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
-    return f'{note}<div style="--n:{len(names) + 1}">{card((), rows, "heat")}</div>'
+    return f'<p>{note}</p><div style="--n:{len(names) + 1}">{card((), rows, "heat")}</div>'
 
 
 def _heat(count: int, share: float, own: bool) -> str:
@@ -168,4 +165,5 @@ def class_confidence(examination: Examination) -> str:
     text = (
         f"{query}\nclass_confidence={json.dumps(best)}" if best else "No class is worth showing at any confidence yet."
     )
-    return f"<pre>{html.escape(text)}</pre>"
+    block = f"<pre>{html.escape(text)}</pre>"
+    return block if len(best) <= _NUMBERED else f"<details><summary>{len(best)} classes</summary>{block}</details>"

@@ -20,6 +20,8 @@ def test_the_page_shows_every_kind_with_pictures_that_open(write_part, found, tm
     write_page(inspection, "Check of <this>", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "Check of &lt;this&gt;" in page
+    assert "width=device-width" in page  # on a phone, too
+    assert "prefers-color-scheme:dark" in page
     for kind in ("leak", "box outside", "box not finite", "box over the edge"):
         assert f">{kind}: 1</h2>" in page
     pictures = [cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1) for _, data in PICTURE.findall(page)]
