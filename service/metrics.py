@@ -21,6 +21,8 @@ DETECTIONS = (0, 1, 2, 5, 10, 20, 50, 100, 300)
 SCORES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 PIXELS = (1e4, 1e5, 3e5, 1e6, 2e6, 4e6, 8e6, 16e6, 50e6)
+# Kinds of errors that are there from the start, at 0: to an alert, what begins at 1 has not increased.
+ALARMING = ("internal", "stream-bug", "keys", "certificate", "cache", "rates")
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 Mode = Literal["livesum", "livemin", "livemax"]
 
@@ -86,6 +88,8 @@ class Metrics:
         self.errors = counter(
             "errors", "Answers that were errors, by type, and failures that were worked around.", "kind"
         )
+        for kind in ALARMING:
+            self.errors.labels(kind)
         self.inferences = counter("inferences", "Images inferred.", "model", "version")
         self.cache = counter("cache", "Look-ups of the candidate cache, by how they ended.", "result")
         self.cache_bytes = gauge("cache_bytes", "Bytes held by the cache in memory.")

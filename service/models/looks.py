@@ -85,6 +85,7 @@ class Looks:
         """Says in the metrics how it is, and what it is expected to see."""
         metrics = self._metrics
         metrics.model_ready.labels(*model.key).set(model.ready)
+        metrics.reloads.labels(model.key.name)  # there from the start, at 0
         if model.sees is not None:
             metrics.known_image.labels(*model.key).set(model.sees.found)
             metrics.known_image_at.labels(*model.key).set(model.sees.at)

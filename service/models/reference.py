@@ -2,8 +2,8 @@
 
     {"data": "val.json", "images": 125, "objects": 231, "score": 0.52, "size": 0.41, "classes": {"Car": 0.4, …}}
 
-deploy/monitoring/reference.py writes it. It is for the metrics alone: nothing is refused or answered otherwise for it, and
-a model without one is served all the same.
+deploy/monitoring/reference.py writes it. It is for the metrics alone: nothing is refused or answered otherwise for it,
+and a model without one is served all the same.
 """
 
 import json

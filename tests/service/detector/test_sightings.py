@@ -11,7 +11,7 @@ from service.app import Service
 from service.detector.sightings import MOST_CLASSES, MOST_NOTED, Sightings, class_labels
 from service.engine.protocol import ModelVersion
 from service.errors import DeadlineExceeded, EngineFailed, Overloaded, UndecodableImage
-from service.metrics import Metrics
+from service.metrics import ALARMING, Metrics
 from service.vision.detections import Detections
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +97,8 @@ async def test_every_request_is_counted_with_its_model(
     assert sample(service, "detections_total", **LABELS, **{"class": "red"}) == 1
     assert sample(service, "detections_total", **LABELS, **{"class": "blue"}) == 1
     assert sample(service, "queue_capacity") == service.settings.queue_capacity
+
+
+def test_errors_that_alerts_look_for_are_there_before_the_first(metrics: Metrics):
+    for kind in ALARMING:
+        assert metrics.registry.get_sample_value("yolov7_errors_total", {"kind": kind}) == 0
