@@ -25,7 +25,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from service.engine.cores import usable_cores
+from service.engine.cores import core_quota, usable_cores
 from service.engine.papers import admit
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
@@ -86,6 +86,9 @@ class EmbeddedEngine:
             "NUM_STREAMS": str(streams),
             "INFERENCE_PRECISION_HINT": "bf16" if self._passport.precision == "bf16" else "f32",
         }
+        if core_quota() is not None:
+            # OpenVINO would start a thread for each core of the machine, which then wait for one another.
+            self._properties["INFERENCE_NUM_THREADS"] = str(usable_cores())
         if options.cache_dir is not None:
             self._properties["CACHE_DIR"] = str(options.cache_dir)
         self._threads = ThreadPoolExecutor(self._parallelism, thread_name_prefix="engine")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -114,7 +113,6 @@ def test_a_precision_that_the_cpu_lacks_is_refused():
 
 def test_without_a_choice_there_is_a_stream_for_each_core_that_may_be_used():
     assert EmbeddedEngine(EmbeddedOptions()).parallelism == usable_cores() + 1
-    assert usable_cores() == len(os.sched_getaffinity(0))
 
 
 async def test_what_is_loaded_is_told_and_can_be_freed(stored: StoredModel):
