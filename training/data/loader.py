@@ -5,6 +5,7 @@ own, so that (seed, epoch) fixes every batch, whatever the number of workers or 
 nothing of the network or the loss.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -191,6 +192,10 @@ def collate(items: list[tuple[Tensor, Tensor]]) -> Batch:
 
 def start_worker(_worker: int) -> None:
     """Prepare a worker process."""
+    # Who stops a training tells its whole process group (torchrun, systemd, a terminal). The loop leaves in its own
+    # time and needs its workers until then; they end with it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     # The workers share the cores already, and the threads that OpenCV had in the parent do not survive the fork.
     cv2.setNumThreads(0)
 

@@ -81,13 +81,15 @@ def test_two_processes_equal_one_with_auxiliary_heads(config: Config, data: Path
 
 
 def test_sigterm_keeps_the_position_and_the_run_goes_on_exactly(config: Config, data: Path, tmp_path: Path):
+    """The signal reaches the worker that makes batches too, as it does under torchrun."""
     config = replace(config, batch_size=1, epochs=4)
-    command = [sys.executable, "-m", "training", *arguments(config, data, tmp_path / "parts")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+    recipe = replace(config, workers=1)
+    command = [sys.executable, "-m", "training", *arguments(recipe, data, tmp_path / "parts")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "epoch 1  " in line:
-                process.send_signal(signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)
                 break
         rest = process.stderr.read()
     assert process.returncode == 128 + signal.SIGTERM
