@@ -16,9 +16,15 @@ STRANGERS = {
 }
 CPU = {("client", "gateway", 8000), ("client", "gateway", 50051), ("gateway", "redis", 6379), ("gateway", "dns", 53)}
 GPU = CPU | {("gateway", "triton", 8001)}
-WATCHED = GPU | {("prometheus", "gateway", 8000), ("prometheus", "triton", 8002)}
+WATCHED = GPU | {
+    ("prometheus", "gateway", 8000),
+    ("prometheus", "triton", 8002),
+    ("prometheus", "redis-exporter", 9121),
+    ("redis-exporter", "redis", 6379),
+    ("redis-exporter", "dns", 53),
+}
 ADMITTED = {"cpu": CPU, "tls": CPU, "cell": CPU, "gpu": GPU, "monitoring": WATCHED}
-PORTS = {8000, 8001, 8002, 50051, 6379, 53, 22}
+PORTS = {8000, 8001, 8002, 9121, 50051, 6379, 53, 22}
 
 
 def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
