@@ -24,6 +24,7 @@ from training.evaluate.latency import cpu_name
 
 _PACKAGES = ("yolov7-service", "torch", "numpy", "opencv-python-headless", "pycocotools", "simplejpeg", "pillow")
 _GIT_TIMEOUT_S = 10.0
+_THIS = Path(__file__).resolve()
 
 
 def fingerprint(dataset: CocoDataset) -> str:
@@ -63,19 +64,22 @@ def add_start(folder: Path, config: Config, data: dict[str, str], *, processes: 
     temporary.replace(path)
 
 
-def _code() -> dict[str, Any]:
-    """Return the commit; an image of a container has no repository, and is told it through GIT_COMMIT."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
+def _code(file: Path = _THIS) -> dict[str, Any]:
+    """Return the commit of the repository that tracks ``file``, a module of training/train.
+
+    Where none does, as in an image of a container or among a user's installed packages, GIT_COMMIT says it.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return {"commit": os.environ.get("GIT_COMMIT"), "changed": None}
-    return {"commit": commit, "changed": bool(_git("status", "--porcelain", "--", "training", "service/vision"))}
+    changes = _git(file.parents[2], "status", "--porcelain", "--", "training", "service/vision")
+    return {"commit": _git(file.parent, "rev-parse", "HEAD"), "changed": bool(changes)}
 
 
-def _git(*arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603  # the arguments are this module's own
             ("git", *arguments),  # noqa: S607  # whichever git the user has
-            cwd=Path(__file__).parents[2],
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=_GIT_TIMEOUT_S,

@@ -43,7 +43,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(changes: dict, config: Config, s
         assert torch.equal(parts.weights[name], whole.weights[name]), name
 
 
-@pytest.mark.long
 def test_a_run_that_was_kept_before_an_evaluation_scores_and_goes_on(
     config: Config, squares: CocoDataset, tmp_path: Path
 ):
