@@ -182,6 +182,8 @@ def start(
     if len(set(processes.gather(run.iteration))) > 1:
         raise ConfigError(f"the processes see different states of {folder}: it must be one folder for all machines")
     if processes.is_main:
+        for unfinished in folder.glob(".*.pt.*.tmp"):  # a process was killed while it wrote
+            unfinished.unlink()
         (folder / "config.json").write_text(json.dumps(config_to_dict(config), indent=2))
     return run
 

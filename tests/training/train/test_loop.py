@@ -207,6 +207,14 @@ def test_every_start_is_on_record(config: Config, squares: CocoDataset, tmp_path
     assert {"command", "code", "seeds", "machine", "processes"} <= set(first)
 
 
+def test_what_a_killed_process_left_half_written_is_removed(config: Config, tmp_path: Path):
+    run = start(config, ("a", "b"), tmp_path, batches=2)
+    run.keep_position()
+    (tmp_path / ".last.pt.x1y2.tmp").write_bytes(b"half")
+    start(config, ("a", "b"), tmp_path, batches=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "last.pt"]
+
+
 def test_results_of_an_older_version_get_the_new_columns(tmp_path: Path):
     (tmp_path / "results.csv").write_text("epoch,seconds,box\n1,9,0.5\n2,9,0.4\n")
     append_row(tmp_path / "results.csv", {"epoch": "2", "box": "0.3", "ap": "0.1"})
