@@ -27,8 +27,7 @@ def rows(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> list[
                 _share(trial.alike),
                 f"{_share(trial.together)}, up to {trial.largest_batch}",
                 _share(min((share for share in trial.shapes.values() if share == share), default=float("nan"))),
-                f"{trial.latency_ms['1']:.1f} ms",
-                f"{trial.latency_ms['8']:.1f} ms",
+                *(f"{trial.latency_ms[name]:.1f} ms" if name in trial.latency_ms else "" for name in ("1", "8")),
             )
         )
     return table
@@ -47,7 +46,8 @@ def render(table: Sequence[Sequence[str]], trials: Sequence[Trial], *, data: str
         f"Each through a running service, on {data}: AP in points by the protocol served, and against the first "
         "row; boxes that score 0.25 or more and that both have; boxes of a picture in a batch (of up to so many) "
         "and alone; the input shape that agrees least with ONNX Runtime; time from request to answer of one "
-        f"picture alone, and until eight that came at once were answered. {where}. Made by `{command}`."
+        "picture alone, and until eight that came at once were answered. What has no times was tried in ONNX Runtime, "
+        f"outside the service. {where}. Made by `{command}`."
     )
     return "\n\n".join(
         [
@@ -64,7 +64,7 @@ def plot(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> str:
     figure = Figure((6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(100 * parent.ap, linestyle="--", linewidth=1, color="0.5", label=parent_name)
-    for trial in trials:
+    for trial in (trial for trial in trials if "1" in trial.latency_ms):
         axes.plot(trial.latency_ms["1"], 100 * trial.evaluation.ap, "o", label=label(trial))
     axes.set_xlabel("one picture, from request to answer, ms")
     axes.set_ylabel("AP, points")

@@ -20,13 +20,14 @@ from training.evaluate.endpoint import ask_object
 from training.evaluate.model import Way, open_model
 from training.evaluate.progress import shown
 from training.export.exported import open_exported
+from training.export.gate.offline import try_offline
 from training.export.gate.page import PLOT, label, plot, render, rows
 from training.export.gate.seen import reference_text, see
 from training.export.gate.serving import serving
-from training.export.gate.staged import ENGINES, Staged, alone, read_staged
+from training.export.gate.staged import OFFLINE, SERVED, Staged, alone, read_staged
 from training.export.gate.trial import AT_ONCE, Subject, Trial, try_batches, try_engine
 from training.export.gate.verdict import Bounds, judge, sentence
-from training.export.passports import describe_engine, read_passport, write_passport
+from training.export.passports import describe_engine, read_passport, sha256_of, write_passport
 from training.export.repository import Publication, next_version, publish, staging
 from training.export.session import ExportError
 
@@ -103,7 +104,10 @@ def promote(request: Request) -> Promotion:
     with alone(staged) as repository:
         for precision in request.engines or staged.precisions():
             with _noting(found, precision, chosen=bool(request.engines)):
-                _try_here(found, repository, precision, subject, request.data)
+                if precision in OFFLINE:
+                    found.trials.append(try_offline(_whole(staged.folder / OFFLINE[precision]), subject))
+                else:
+                    _try_here(found, repository, precision, subject, request.data)
     if request.url:
         with _noting(found, request.url, chosen=True):
             _try_there(found, request.url, subject, staged, request.data)
@@ -128,11 +132,17 @@ def _score_parent(staged: Staged, request: Request) -> _Parent:
     return _Parent(name, score(dataset, found.items()), found)
 
 
+def _whole(file: Path) -> Path:
+    """The file, if it is the one its passport speaks of; of the others a service finds that out."""
+    passport = read_passport(file)
+    if passport is not None and passport.sha256.get(file.name) != sha256_of(file):
+        raise ExportError(f"{file.name} is not the file its passport speaks of")
+    return file
+
+
 def _try_here(found: _Found, repository: Path, precision: str, subject: Subject, data: str) -> None:
     """In a service that is started for it, as it is by default; then in one that joins pictures."""
-    if precision not in ENGINES:
-        raise ExportError(f"no engine is called {precision!r}; there is {', '.join(ENGINES)}")
-    file = ENGINES[precision]
+    file = SERVED[precision]
     settings = {"precision": precision, "openvino_cache_dir": str(repository / ".openvino")}
     logger.info("trying %s in %s", file, precision)
     with serving(repository, subject.name, settings) as url:

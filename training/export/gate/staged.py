@@ -12,7 +12,10 @@ from training.export.passports import sha256_of
 from training.export.session import ExportError
 
 # What a service can be told to compute in, and the file that it reads then.
-ENGINES = {"f32": "model.onnx", "bf16": "model.onnx", "int8": "model.int8.xml"}
+SERVED = {"f32": "model.onnx", "bf16": "model.onnx", "int8": "model.int8.xml"}
+# Files that engines elsewhere run or compile.
+OFFLINE = {"fp16": "model.fp16.onnx", "int8-onnx": "model.int8.onnx"}
+ENGINES = SERVED | OFFLINE
 
 
 @dataclass(frozen=True, slots=True)
