@@ -77,6 +77,12 @@ def override(config: model_config_pb2.ModelConfig, versions: Iterable[str]) -> s
     return text
 
 
+def engine_file(config: model_config_pb2.ModelConfig) -> str | None:
+    """The name of the file that a server loads; None for a backend that loads no engine file."""
+    usual = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
+    return config.default_model_filename or usual.get(config.backend)
+
+
 def passport_of(config: model_config_pb2.ModelConfig, *, engine: str, default_precision: str) -> Passport:
     """What the config says of where and how a model runs; `parameters { key: "precision" }` is our own entry."""
     kinds = {model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) for group in config.instance_group}

@@ -18,11 +18,12 @@ logger = logging.getLogger(__name__)
 FORMATS = {".onnx": "onnx", ".xml": "openvino", ".plan": "tensorrt"}
 
 
-def admit(stored: StoredModel, file: Path, versions: Mapping[str, str]) -> EnginePassport | None:
+def admit(stored: StoredModel, file: Path, versions: Mapping[str, str] | None) -> EnginePassport | None:
     """The passport of `file`, which is about to be loaded; None, with a warning, where it has none.
 
-    versions: of what is to run it, by the names that passports use. Raises RepositoryError with one line where the file
-    is not the one its passport speaks of, or must not run here. Reads the whole file.
+    versions: of what is to run it, by the names that passports use; None where a server looks at them itself. Raises
+    RepositoryError with one line where the file is not the one its passport speaks of, or must not run here. Reads the
+    whole file.
     """
     shown = f"{stored.spec.name}/{stored.spec.version}/{file.name}"
     passport = read_passport(stored, file)

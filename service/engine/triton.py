@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferResult, model_config_pb2
 
-from service.engine.contract import Contract, candidates, passport_of, read_config
+from service.engine.contract import Contract, candidates, engine_file, passport_of, read_config
 from service.engine.endpoint import Batch, Endpoint, ModelAbsent, ModelDead, RegionUnknown
+from service.engine.papers import admit
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
 from service.engine.shared_memory import Slot, Slots, sweep
@@ -31,6 +32,7 @@ from service.engine.watch import Lease, Watch
 from service.errors import EngineDown, EngineFailed, Overloaded, RepositoryError
 from service.metrics import Metrics
 from service.vision.detections import Candidates
+from service.vision.passport import EnginePassport
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class TritonEngine:
             if options.shared_memory == "on" or (options.shared_memory == "auto" and endpoint.local)
         }
         self._contracts: dict[ModelVersion, Contract] = {}
+        self._papers: dict[ModelVersion, EnginePassport | None] = {}
         self._in_hand = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -103,6 +106,7 @@ class TritonEngine:
         """
         model = ModelVersion(stored.spec.name, stored.spec.version)
         config = await asyncio.to_thread(read_config, stored)
+        self._papers[model] = await asyncio.to_thread(_papers, stored, config)
         up = self._up()
         outcomes = await asyncio.gather(
             *(watch.load(model, config) for watch in self._watches if watch.endpoint in up), return_exceptions=True
@@ -116,7 +120,7 @@ class TritonEngine:
             if model not in endpoint.ready:
                 endpoint.wanted.setdefault(model, config)
         first, its_config = configs[0]
-        return self._passport(up[first], its_config)
+        return self._passport(model, up[first], its_config)
 
     async def unload(self, model: ModelVersion) -> None:
         """See Engine.unload."""
@@ -128,6 +132,7 @@ class TritonEngine:
             if outcome is not None:
                 raise outcome
         self._contracts.pop(model, None)
+        self._papers.pop(model, None)
 
     async def loaded(self) -> Mapping[ModelVersion, Passport]:
         """See Engine.loaded. What any server has ready counts: batches go to those that have it."""
@@ -139,7 +144,7 @@ class TritonEngine:
                 if contract is not None:
                     self._contracts[model] = contract
                     # The first server's, as at a load: where several differ it is not to change with every look.
-                    passports.setdefault(model, self._passport(endpoint, config))
+                    passports.setdefault(model, self._passport(model, endpoint, config))
         return passports
 
     async def infer(
@@ -228,8 +233,16 @@ class TritonEngine:
         left = [each for each in self._endpoints if each not in tried and each.may_serve(model)]
         return min(left, key=lambda endpoint: (endpoint.in_flight, endpoint.asked_at), default=None)
 
-    def _passport(self, endpoint: Endpoint, config: model_config_pb2.ModelConfig) -> Passport:
-        return passport_of(config, engine=endpoint.engine, default_precision=self._options.default_precision)
+    def _passport(self, model: ModelVersion, endpoint: Endpoint, config: model_config_pb2.ModelConfig) -> Passport:
+        told = passport_of(config, engine=endpoint.engine, default_precision=self._options.default_precision)
+        return replace(told, papers=self._papers.get(model))
+
+
+def _papers(stored: StoredModel, config: model_config_pb2.ModelConfig) -> EnginePassport | None:
+    """Of the file that the servers load, where this gateway can see it: they may have a repository of their own."""
+    name = engine_file(config)
+    file = stored.onnx.with_name(name) if name else None
+    return admit(stored, file, versions=None) if file is not None and file.is_file() else None
 
 
 def _set_data(tensor: InferInput, images: Sequence[NDArray[np.uint8]]) -> None:

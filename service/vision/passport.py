@@ -115,7 +115,8 @@ class FoundEngine:
     """What is there where a file is to be loaded.
 
     sha256: of each file that the passport names, as far as it is there. made_from: sha256 of the version's model.onnx,
-    by its spec. input_shapes: those that are to be served. versions: of what is to run it, as far as that is known.
+    by its spec. input_shapes: those that are to be served. versions: of what is to run it, as far as that is known;
+    None where something elsewhere loads the file and looks at versions itself.
     """
 
     file: str
@@ -123,7 +124,7 @@ class FoundEngine:
     sha256: Mapping[str, str]
     made_from: str
     input_shapes: tuple[tuple[int, int], ...]
-    versions: Mapping[str, str]
+    versions: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,8 @@ def check(passport: EnginePassport, found: FoundEngine) -> Verdict:
         refusals.append(f"its passport is of format {passport.format}, not {found.format}")
     if set(passport.input_shapes) != set(found.input_shapes):
         refusals.append(f"it is for {_shapes(passport.input_shapes)}, not for {_shapes(found.input_shapes)}")
+    if found.versions is None:
+        return Verdict(tuple(refusals))
     bound = BOUND if passport.format == PLAN_FORMAT else ()
     for what in bound:
         built, here = passport.versions.get(what), found.versions.get(what)

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from tritonclient.grpc import InferResult, model_config_pb2, service_pb2
 
-from service.engine.contract import Contract, candidates, override, passport_of
+from service.engine.contract import Contract, candidates, engine_file, override, passport_of
 from service.errors import EngineNonsense
 
 CONTRACT = Contract("images", ("boxes", "scores", "classes", "predictions"), 2)
@@ -93,3 +94,16 @@ def test_missing_tensors_and_missing_bytes_are_refused():
     for broken in (renamed, short):
         with pytest.raises(EngineNonsense):
             candidates(InferResult(broken), CONTRACT, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ('backend: "tensorrt"', "model.plan"),
+        ('backend: "tensorrt" default_model_filename: "model.fp16.plan"', "model.fp16.plan"),
+        ('backend: "onnxruntime"', "model.onnx"),
+        ('backend: "python"', None),
+    ],
+)
+def test_the_file_that_a_server_loads_is_the_one_whose_passport_counts(text: str, file: str | None):
+    assert engine_file(text_format.Parse(text, model_config_pb2.ModelConfig())) == file

@@ -106,6 +106,11 @@ def test_a_plan_runs_only_where_it_was_built_for(versions: dict, match: str):
     assert len(check(PLAN, replace(FOUND_PLAN, versions={})).refusals) == 2
 
 
+def test_what_a_server_loads_elsewhere_is_held_to_its_file_alone():
+    assert check(PLAN, replace(FOUND_PLAN, versions=None)).refusals == ()
+    assert len(check(PLAN, replace(FOUND_PLAN, versions=None, sha256={"model.plan": "00"})).refusals) == 1
+
+
 def test_other_versions_are_only_warned_of():
     verdict = check(PASSPORT, replace(FOUND, versions={"openvino": "2026.2"}))
     assert verdict.refusals == ()
