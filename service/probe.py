@@ -30,7 +30,7 @@ def own_url() -> str:
 def run(arguments: Namespace) -> None:
     """Prints what the service says of itself; exits with 1 unless it is ready."""
     ready, told = ask(arguments.url)
-    print(told, file=sys.stdout if ready else sys.stderr)  # noqa: T201 # the command's answer
+    print(told, file=sys.stdout if ready else sys.stderr)  # the command's answer
     sys.exit(0 if ready else 1)
 
 
@@ -40,9 +40,7 @@ def ask(url: str) -> tuple[bool, str]:
     if url.startswith("https://127.0.0.1:"):  # the certificate names the host that clients call
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(f"{url.rstrip('/')}/readyz", timeout=TIMEOUT_S) as answer:
             return True, answer.read(MOST).decode("utf-8", "replace").strip()
