@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from service.app import Service, build_application
+from service.engine.papers import admit
+from service.engine.repository import open_model
 from service.errors import RepositoryError
 from service.vision.passport import EnginePassport
 from service.vision.spec import ModelSpec
@@ -111,3 +113,11 @@ async def test_an_engine_without_a_passport_is_served_with_a_warning(
         service = await make_service()
     assert service.models.find("blocks").ready
     assert "blocks/1/model.onnx has no passport" in caplog.text
+
+
+def test_the_shipped_model_is_the_one_its_passport_speaks_of():
+    stored = open_model(Path(__file__).parents[3] / "model_repository", "vehicles")
+    passport = admit(stored, stored.onnx, versions=None)
+    assert passport is not None
+    assert {measured.precision for measured in passport.measurements} == {"f32", "bf16"}
+    assert passport.parent["AP"] == pytest.approx(stored.spec.average_precision["AP"], abs=0.002)
