@@ -32,6 +32,7 @@ from training.export.gate import Bounds, Request, promote
 from training.export.gate.page import HEADS
 from training.export.gate.staged import ENGINES
 from training.export.precision.command import add_commands as add_precision_commands
+from training.export.tensorrt.command import add_command as add_compile_command
 from training.nets import VARIANTS
 from training.nets.ablations import ABLATIONS
 from training.nets.describe import describe_variant
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_promote(commands.add_parser("promote", help="try every engine of a staged model, publish it if all hold"))
 
     add_precision_commands(commands)
+    add_compile_command(commands)
 
     command = commands.add_parser("import", help="read an official YOLOv7 file, executing nothing in it")
     source = command.add_mutually_exclusive_group(required=True)

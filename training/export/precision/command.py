@@ -43,10 +43,11 @@ def _quantise(arguments: argparse.Namespace) -> None:
 
 
 def _print(file: NarrowFile) -> None:
-    title = f"{file.path}, {file.size / 1e6:.1f} MB, against model.onnx in float32"
-    table = Table("input shape", "boxes, px", "scores", "predictions", "classes", title=title)
+    console = Console(width=120, highlight=False, soft_wrap=True)
+    console.print(f"{file.path}, {file.size / 1e6:.1f} MB, against model.onnx in float32:")
+    table = Table("input shape", "boxes, px", "scores", "predictions", "classes")
     for (height, width), found in file.agreements.items():
         means = [f"{mean:.2g}, at most {most:.2g}" for mean, most in (found.boxes_px, found.scores)]
         shares = [f"{100 * share:.1f} %" for share in (found.predictions, found.classes)]
         table.add_row(f"{height}x{width}", *means, *shares)
-    Console(width=120).print(table)
+    console.print(table)

@@ -124,11 +124,10 @@ def _write(
             shape_hw: agreement(reference, _finite(run, name), [pictures(shape_hw, shown)])
             for shape_hw in parent.spec.input_shapes
         }
+        size = sum(file.stat().st_size for file in folder.iterdir())
         _write_passport(parent, folder / name, run, learnt)
-        size = 0
         # Sorted, weights come before the file by which they are found: .bin, .xml, .xml.passport.json.
         for file in sorted(folder.iterdir()):
-            size += file.stat().st_size
             file.replace(parent.path.with_name(file.name))
     logger.info("%s: %.1f MB", name, size / 1e6)
     return NarrowFile(parent.path.with_name(name), size, agreements)

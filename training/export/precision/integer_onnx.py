@@ -25,18 +25,27 @@ from training.export.precision.anatomy import Anatomy, widen_kernels
 from training.export.precision.calibration import Calibration
 from training.export.session import INPUT
 
-_HELD = 8  # images whose activations are in memory at once
-
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # an untyped base
-    """Feeds ONNX Runtime, one image a call."""
+    """Feeds ONNX Runtime, range after range of images, of which it takes all before it looks at any."""
 
     def __init__(self, images: Calibration) -> None:
         self._images: Iterator[NDArray[np.uint8]] = iter(images)
+        self._count = len(images)
+        self._left = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """The next range; they follow one another."""
+        self._left = end_index - start_index
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        image = next(self._images, None)
-        return None if image is None else {INPUT: image}
+        if not self._left:
+            return None
+        self._left -= 1
+        return {INPUT: next(self._images)}
 
 
 def quantise_onnx(model: ModelProto, out: Path, anatomy: Anatomy, recipe: Quantisation, images: Calibration) -> None:
@@ -51,7 +60,9 @@ def quantise_onnx(model: ModelProto, out: Path, anatomy: Anatomy, recipe: Quanti
         "QuantizeBias": False,  # TensorRT takes float biases, and knows no integer ones in Q/DQ form
         "OpTypesToExcludeOutputQuantization": ["Conv"],
         "CalibPercentile": recipe.percentile,
-        "CalibMaxIntermediateOutputs": _HELD,
+        # Histograms are joined image by image: all activations of all images would not fit into memory, and images of
+        # two input shapes not into one array.
+        "CalibStridedMinMax": 1,
     }
     root = logging.getLogger()
     level = root.level
