@@ -114,6 +114,11 @@ def promote(request: Request) -> Promotion:
     for trial in found.trials:
         if against := judge(trial, parent.evaluation, request.bounds):
             found.against.append((label(trial), against))
+        if trial.largest_batch == 1:
+            found.notes.append(f"{label(trial)}: the service joined no pictures, so batches were not tried")
+    # In ONNX Runtime it is the parent itself, where no checkpoint is.
+    if request.checkpoint and not any(trial.file == "model.onnx" for trial in found.trials) and not found.against:
+        found.against.append(("model.onnx", ["it was not tried, and no version is without it"]))
     table = tuple(rows(found.trials, parent.evaluation, parent.name))
     if found.against or not found.trials:
         refusal = sentence(found.against or [("no engine", ["none could be tried"])])
@@ -184,11 +189,12 @@ def _noting(found: _Found, engine: str, *, chosen: bool) -> Iterator[None]:
 
 
 def _publish(request: Request, staged: Staged, version: str, parent: _Parent, found: _Found) -> Path:
+    own = next((trial for trial in found.trials if trial.file == "model.onnx"), parent)
     spec = replace(
         staged.spec,
         name=request.name or staged.spec.name,
         version=version,
-        average_precision=figures(found.trials[0].evaluation),
+        average_precision=figures(own.evaluation),
     )
     engines = dict.fromkeys(["model.onnx", *(trial.file for trial in found.trials)])
     with staging(request.repository) as folder:
@@ -205,6 +211,7 @@ def _publish(request: Request, staged: Staged, version: str, parent: _Parent, fo
         table = rows(found.trials, parent.evaluation, parent.name)
         engines_part = render(table, found.trials, data=request.data, command=request.command)
         papers = {PLOT: plot(found.trials, parent.evaluation, parent.name)}
+        papers |= staged.config_for(spec.name, engines)
         card = _card(staged, spec, engines_part)
         onnx = beside.pop(0)
         return publish(request.repository, onnx, Publication(spec, card, tuple(beside), papers))

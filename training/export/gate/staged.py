@@ -1,11 +1,14 @@
 """A staged model: a version folder with a spec and engine files, which nobody serves yet."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from service.vision.spec import ModelSpec, SpecError
 from training.export.passports import sha256_of
@@ -34,6 +37,23 @@ class Staged:
     def precisions(self) -> tuple[str, ...]:
         """Those for which the file is there."""
         return tuple(precision for precision, name in ENGINES.items() if (self.folder / name).is_file())
+
+    def config_for(self, name: str, engines: Iterable[str]) -> dict[str, str]:
+        """Its config.pbtxt for a model called ``name``, by file name, if that is for one of these files.
+
+        A model.onnx needs none: the repository writes what it takes.
+        """
+        path = self.folder.parent / "config.pbtxt"
+        try:
+            config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
+            raise ExportError(f"{path}: {exc}") from exc
+        if config.default_model_filename not in engines:
+            return {}
+        config.name = name
+        return {path.name: text_format.MessageToString(config)}
 
     def files_of(self, name: str) -> tuple[Path, ...]:
         """An engine file and what belongs to it, but for its passport."""

@@ -1,0 +1,33 @@
+"""What a staged version has to say of its engines."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from training.export.gate.staged import read_staged
+from training.export.session import ExportError
+
+PLAN = 'backend: "tensorrt" default_model_filename: "model.fp16.plan" name: "small"'
+
+
+def test_the_configuration_of_a_plan_goes_with_the_plan(published, tmp_path: Path) -> None:
+    shutil.copytree(published.repository / "small", tmp_path / "small")
+    (tmp_path / "small" / "config.pbtxt").write_text(PLAN)
+    staged = read_staged(tmp_path / "small")
+    assert staged.config_for("found", ["model.onnx"]) == {}
+    text = staged.config_for("found", ["model.onnx", "model.fp16.plan"])["config.pbtxt"]
+    assert 'name: "found"' in text
+    assert 'backend: "tensorrt"' in text
+
+
+def test_a_version_is_read_by_its_own_folder_or_by_the_models(published) -> None:
+    one, other = (read_staged(published.repository / "small" / part) for part in ("", "1"))
+    assert one.folder == other.folder
+    assert one.card.startswith("# small, version 1")
+    assert one.precisions() == ("f32", "bf16")
+
+
+def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"spec\.json"):
+        read_staged(tmp_path)
