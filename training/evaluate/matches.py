@@ -7,8 +7,8 @@ what higher ones were matched with, so these matches hold for every threshold on
 Letters: D detections, G objects, T = 10 IoUs 0.5, 0.55 ... 0.95.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,17 @@ class Matches:
     object_classes: NDArray[np.int64]
     object_boxes_xyxy: NDArray[np.float32]
     found_by: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, parts: Sequence["Matches"]) -> "Matches":
+        """Put the matches of several classes of one set together, in order."""
+        begins = np.cumsum([0, *(len(part.scores) for part in parts)])
+        found_by = [
+            np.where(part.found_by < 0, -1, part.found_by + begin) for part, begin in zip(parts, begins, strict=False)
+        ]
+        names = [field.name for field in fields(cls) if field.name != "found_by"]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**joined, found_by=np.concatenate(found_by))
 
     def of_class(self, index: int, iou: int = 0) -> tuple[NDArray[np.int64], int]:
         """The detections of a class that count at an IoU (0: 0.5), best first, and how many objects there are."""
