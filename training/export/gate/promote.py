@@ -100,6 +100,17 @@ def promote(request: Request) -> Promotion:
     subject = Subject(
         staged.spec.name, staged.spec.input_shapes, request.dataset, exported.infer, parent=parent.detections
     )
+    found = _try_all(request, staged, subject)
+    _judge_all(request, parent, found)
+    table = tuple(rows(found.trials, parent.evaluation, parent.name))
+    if found.against or not found.trials:
+        refusal = sentence(found.against or [("no engine", ["none could be tried"])])
+        return Promotion(table, tuple(found.notes), refusal, None)
+    folder = _publish(request, staged, version, parent, found)
+    return Promotion(table, tuple(found.notes), "", folder)
+
+
+def _try_all(request: Request, staged: Staged, subject: Subject) -> _Found:
     found = _Found()
     with alone(staged) as repository:
         for precision in request.engines or staged.precisions():
@@ -111,6 +122,10 @@ def promote(request: Request) -> Promotion:
     if request.url:
         with _noting(found, request.url, chosen=True):
             _try_there(found, request.url, subject, staged, request.data)
+    return found
+
+
+def _judge_all(request: Request, parent: _Parent, found: _Found) -> None:
     for trial in found.trials:
         if against := judge(trial, parent.evaluation, request.bounds):
             found.against.append((label(trial), against))
@@ -119,12 +134,6 @@ def promote(request: Request) -> Promotion:
     # In ONNX Runtime it is the parent itself, where no checkpoint is.
     if request.checkpoint and not any(trial.file == "model.onnx" for trial in found.trials) and not found.against:
         found.against.append(("model.onnx", ["it was not tried, and no version is without it"]))
-    table = tuple(rows(found.trials, parent.evaluation, parent.name))
-    if found.against or not found.trials:
-        refusal = sentence(found.against or [("no engine", ["none could be tried"])])
-        return Promotion(table, tuple(found.notes), refusal, None)
-    folder = _publish(request, staged, version, parent, found)
-    return Promotion(table, tuple(found.notes), "", folder)
 
 
 def _score_parent(staged: Staged, request: Request) -> _Parent:
