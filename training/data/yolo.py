@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from service.vision.image import ImageError, read_header
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 200_000_000
+_HEAD = 1 << 17  # bytes; with a preview and a colour profile a header takes as much
+_JPEG = b"\xff\xd8\xff"
 
 
 def yolo_table(images: Sequence[Path], class_names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -95,9 +98,14 @@ def _annotation(row: Sequence[float], size_wh: tuple[int, int]) -> dict[str, Any
 def _size_wh(path: Path) -> tuple[int, int] | str:
     """Width and height of the upright image, or why it has none."""
     try:
-        height, width = read_header(path.read_bytes(), max_pixels=MAX_PIXELS).upright_hw
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            if head.startswith(_JPEG):
+                # All that is asked lies before the pixels, but for rare files. Other formats may turn it at the end.
+                with suppress(ImageError):
+                    return read_header(head, max_pixels=MAX_PIXELS).upright_hw[::-1]
+            return read_header(head + file.read(), max_pixels=MAX_PIXELS).upright_hw[::-1]
     except OSError as exc:
         return f"cannot be read: {exc.strerror}"
     except ImageError as exc:
         return str(exc)
-    return width, height

@@ -4,6 +4,7 @@
 three times (``augmented``).
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from training.evaluate.augmented import augmented, smallest_shapes
 from training.evaluate.paper import detect_paper, paper_infer
 from training.evaluate.served import Infer, detect, max_candidates, torch_infer
 from training.nets import DeployModel, Network
+
+logger = logging.getLogger(__name__)
 
 Protocol = Literal["served", "paper"]
 PROTOCOLS: dict[str, str] = {
@@ -61,6 +64,10 @@ class Model:
         """Yield (image id, detections in original pixels). Raises DatasetError, for other classes than the data's."""
         if len(self.class_names) != len(dataset.class_names):
             raise DatasetError(f"{self.name} has {len(self.class_names)} classes, the data {len(dataset.class_names)}")
+        for number, (own, given) in enumerate(zip(self.class_names, dataset.class_names, strict=True)):
+            if own != given:
+                logger.warning("class %d is %r to %s and %r to the data", number, own, self.name, given)
+                break
         shapes_hw = self.way.shapes_hw
         if self.way.protocol == "served":
             return detect(self.infer, dataset, shapes_hw=shapes_hw)

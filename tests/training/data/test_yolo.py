@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -6,7 +7,7 @@ import pytest
 
 from training.data.coco import DatasetError
 from training.data.parts import open_part, read_parts
-from training.data.yolo import label_path
+from training.data.yolo import label_path, yolo_table
 
 BOX, POLYGON = "0 0.5 0.5 0.5 0.25", "1 0.1 0.2 0.6 0.2 0.1 0.8"
 
@@ -95,6 +96,26 @@ def test_a_listing_names_parts_and_classes(write_yolo, names):
     parts = read_parts(folder / "data.yaml")
     assert {name: len(part.dataset()) for name, part in parts.items()} == {"train": 1, "val": 1}
     assert parts["val"].dataset().class_names == ("cat", "dog")
+
+
+def test_of_a_jpeg_only_the_header_is_read(tmp_path):
+    path, picture = tmp_path / "a.jpg", np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    cv2.imwrite(str(path), picture)
+    os.truncate(path, 1 << 42)  # more than memory; the file has a hole where nothing was written
+    table, faults = yolo_table([path], ["cat"])
+    assert faults == []
+    assert (table["images"][0]["width"], table["images"][0]["height"]) == (400, 300)
+
+
+def test_a_jpeg_with_a_long_header_and_one_that_is_cut_off(tmp_path):
+    long, cut = tmp_path / "long.jpg", tmp_path / "cut.jpg"
+    data = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8))[1].tobytes()
+    comments = (b"\xff\xfe\xff\xff" + bytes(65533)) * 3
+    long.write_bytes(data[:2] + comments + data[2:])
+    cut.write_bytes(data[:20])
+    table, faults = yolo_table([long, cut], ["cat"])
+    assert [(image["width"], image["height"]) for image in table["images"]] == [(40, 30)]
+    assert [fault.split(":")[0] for fault in faults] == [str(cut)]
 
 
 def test_files_that_begin_with_the_mark_of_windows_are_read(write_yolo):

@@ -1,6 +1,7 @@
 """``yolov7-training evaluate``: a checkpoint, an exported file, what it writes and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from training.__main__ import main
 from training.checkpoint import Checkpoint
 from training.data import CocoDataset, open_part
 from training.evaluate import score
+from training.evaluate.model import Way, open_model
 from training.export.exported import open_exported
 from training.nets import VARIANTS, build_network
 
@@ -64,6 +66,11 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
     refused = capsys.readouterr().err
     assert message in refused
     assert refused.count("\n") == 1
+
+
+def test_classes_in_another_order_are_said(checkpoint: Path, dataset: CocoDataset, caplog: pytest.LogCaptureFixture):
+    next(open_model(checkpoint, Way()).detect(replace(dataset, class_names=dataset.class_names[::-1])))
+    assert "class 0 is 'cat'" in caplog.text
 
 
 @pytest.mark.long
