@@ -68,6 +68,24 @@ def test_accuracy_over_http_is_what_the_card_says(url: str, spec: ModelSpec, sha
     assert served.ap50 == pytest.approx(spec.average_precision["AP50"], abs=0.002)
 
 
+@pytest.mark.long
+def test_accuracy_of_the_second_model_over_http_is_what_its_card_says(url: str, repository: Path, shared_data: Path):
+    spec = ModelSpec.from_json((repository / "hit-uav" / "spec.json").read_text())
+    dataset = CocoDataset.open(shared_data / "hit-uav" / "val.json")
+    served = score(dataset, detect_endpoint(url, "hit-uav", dataset))
+    assert served.ap == pytest.approx(spec.average_precision["AP"], abs=0.002)
+    assert served.ap50 == pytest.approx(spec.average_precision["AP50"], abs=0.002)
+
+
+def test_the_second_model_is_credited(repository: Path):
+    card = (repository / "hit-uav" / "MODEL_CARD.md").read_text()
+    for credit in ("HIT-UAV", "Suo et al.", "CC BY 4.0"):
+        assert credit in card
+    spec = ModelSpec.from_json((repository / "hit-uav" / "spec.json").read_text())
+    assert spec.class_names == ("Person", "Car", "Bicycle", "OtherVehicle")
+    assert spec.input_shapes[0] == (512, 640)
+
+
 def test_it_knows_the_classes_of_its_card(spec: ModelSpec, repository: Path):
     assert spec.class_names == ("Ambulance", "Bus", "Car", "Motorcycle", "Truck")
     card = (repository / "vehicles" / "MODEL_CARD.md").read_text()
