@@ -4,6 +4,8 @@ TensorRT wants zero points of 0, signed bytes, scales per output channel for wei
 and its activation, which it fuses. Only what convolutions read is quantised. Ranges are percentiles of histograms.
 """
 
+import contextlib
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from onnxruntime.quantization import (
 )
 
 from training.config import Quantisation
+from training.evaluate.progress import shown
 from training.export.precision.anatomy import Anatomy, widen_kernels
 from training.export.precision.calibration import Calibration
 from training.export.session import INPUT
@@ -30,7 +33,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # an untyped base
     """Feeds ONNX Runtime, range after range of images, of which it takes all before it looks at any."""
 
     def __init__(self, images: Calibration) -> None:
-        self._images: Iterator[NDArray[np.uint8]] = iter(images)
+        self._images: Iterator[NDArray[np.uint8]] = iter(shown(images, len(images), "ranges"))
         self._count = len(images)
         self._left = 0
 
@@ -64,10 +67,7 @@ def quantise_onnx(model: ModelProto, out: Path, anatomy: Anatomy, recipe: Quanti
         # two input shapes not into one array.
         "CalibStridedMinMax": 1,
     }
-    root = logging.getLogger()
-    level = root.level
-    try:
-        root.setLevel(logging.ERROR)  # it asks for its own preparation, which knows no symbolic shapes like these
+    with _quiet():
         quantize_static(
             copied,
             out,
@@ -81,5 +81,16 @@ def quantise_onnx(model: ModelProto, out: Path, anatomy: Anatomy, recipe: Quanti
             calibrate_method=CalibrationMethod.Percentile,
             extra_options=options,
         )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime prints a line for each image, and asks for a preparation that knows no symbolic shapes like ours."""
+    root = logging.getLogger()
+    level = root.level
+    try:
+        root.setLevel(logging.ERROR)
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)
