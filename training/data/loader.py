@@ -5,6 +5,8 @@ own, so that (seed, epoch) fixes every batch, whatever the number of workers or 
 nothing of the network or the loss.
 """
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,6 +172,8 @@ def train_loader(
     To resume at an epoch takes nothing but ``dataset.set_epoch``. Iterating raises DatasetError for an image that
     cannot be read.
     """
+    atexit.unregister(_end_workers)
+    atexit.register(_end_workers)  # after multiprocessing's own, so it comes before that
     return _Loader(
         dataset,  # type: ignore[arg-type]  # DataLoader[T] has one name for items and for what collate makes of them
         batch_size,
@@ -193,11 +197,22 @@ def collate(items: list[tuple[Tensor, Tensor]]) -> Batch:
 def start_worker(_worker: int) -> None:
     """Prepare a worker process."""
     # Who stops a training tells its whole process group (torchrun, systemd, a terminal). The loop leaves in its own
-    # time and needs its workers until then; they end with it.
+    # time and needs its workers until then; they end with it (``_end_workers``).
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     # The workers share the cores already, and the threads that OpenCV had in the parent do not survive the fork.
     cv2.setNumThreads(0)
+
+
+def _end_workers() -> None:
+    """Kill the workers of a process that exits without having closed its loader, as after an error.
+
+    multiprocessing would ask them by SIGTERM, which they ignore, and then wait for them without end.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would print that a worker was killed
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def targets(labels: Labels, size_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -190,6 +192,22 @@ def test_an_image_that_breaks_is_named_in_one_line_wherever_it_is_read(coco, wor
         list(train_loader(dataset, 3, workers=workers))
     assert str(raised.value).startswith(f"{coco.images[3].path}: ")
     assert "\n" not in str(raised.value)
+
+
+def test_a_process_that_fails_amid_an_epoch_does_not_wait_for_its_workers(write_coco):
+    path = write_coco(SIZES, OBJECTS)
+    program = f"""
+from pathlib import Path
+from training.config import Augmentation
+from training.data import CocoDataset, TrainDataset, train_loader
+dataset = TrainDataset(CocoDataset.open(Path({str(path)!r})), Augmentation(), image_size=64, seed=2)
+batches = iter(train_loader(dataset, 3, workers=1))
+next(batches)
+raise ValueError("on purpose")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("ValueError: on purpose\n")
 
 
 def test_pixels_stay_together_in_memory(coco):
