@@ -12,10 +12,12 @@ ARGS ?=
 serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
 	$(BIN)/yolov7-service serve $(ARGS)
 
-# Two processes: the halves are never installed into one process either, and their thread pools and signal handlers do not mix.
+# Three processes: the halves are never installed into one process either, and their thread pools and signal handlers do not mix;
+# what the tests of deploy/ start is gone before the trainer's begin.
 test: $(VENV)/.dev $(TRITON)/.triton  ## the quick suite: seconds to a few minutes, wheels only, no root
 	$(BIN)/python -m pytest tests/service $(ARGS)
-	$(BIN)/python -m pytest --ignore tests/service $(ARGS)
+	$(BIN)/python -m pytest tests/deploy $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/service --ignore tests/deploy $(ARGS)
 
 test-long: $(VENV)/.dev  ## the slow suite: every variant, real training steps
 	$(BIN)/python -m pytest -m long $(ARGS)
