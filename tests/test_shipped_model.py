@@ -22,7 +22,7 @@ PORT = 18_417
 
 @pytest.fixture(scope="module")
 def spec(repository: Path) -> ModelSpec:
-    return ModelSpec.from_json((repository / "vehicles" / "spec.json").read_text())
+    return ModelSpec.from_json((repository / "vehicles" / "spec.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_accuracy_over_http_is_what_the_card_says(url: str, spec: ModelSpec, sha
 
 @pytest.mark.long
 def test_accuracy_of_the_second_model_over_http_is_what_its_card_says(url: str, repository: Path, shared_data: Path):
-    spec = ModelSpec.from_json((repository / "hit-uav" / "spec.json").read_text())
+    spec = ModelSpec.from_json((repository / "hit-uav" / "spec.json").read_text(encoding="utf-8"))
     dataset = CocoDataset.open(shared_data / "hit-uav" / "val.json")
     served = score(dataset, detect_endpoint(url, "hit-uav", dataset))
     assert served.ap == pytest.approx(spec.average_precision["AP"], abs=0.002)
@@ -78,17 +78,17 @@ def test_accuracy_of_the_second_model_over_http_is_what_its_card_says(url: str, 
 
 
 def test_the_second_model_is_credited(repository: Path):
-    card = (repository / "hit-uav" / "MODEL_CARD.md").read_text()
+    card = (repository / "hit-uav" / "MODEL_CARD.md").read_text(encoding="utf-8")
     for credit in ("HIT-UAV", "Suo et al.", "CC BY 4.0"):
         assert credit in card
-    spec = ModelSpec.from_json((repository / "hit-uav" / "spec.json").read_text())
+    spec = ModelSpec.from_json((repository / "hit-uav" / "spec.json").read_text(encoding="utf-8"))
     assert spec.class_names == ("Person", "Car", "Bicycle", "OtherVehicle")
     assert spec.input_shapes[0] == (512, 640)
 
 
 def test_it_knows_the_classes_of_its_card(spec: ModelSpec, repository: Path):
     assert spec.class_names == ("Ambulance", "Bus", "Car", "Motorcycle", "Truck")
-    card = (repository / "vehicles" / "MODEL_CARD.md").read_text()
+    card = (repository / "vehicles" / "MODEL_CARD.md").read_text(encoding="utf-8")
     for credit in ("Open Images", "CC BY 4.0", "CC BY 2.0"):
         assert credit in card
     assert (repository / "vehicles" / spec.version / "model.onnx").stat().st_size < 15_000_000
