@@ -28,17 +28,17 @@ class CacheKeys:
         assert secret, "an empty secret would make the keys plain hashes"
         self._key = blake3(secret, derive_key_context=PURPOSE).digest()
 
-    def make(self, data: bytes | memoryview, spec: ModelSpec, *, precision: str) -> bytes:
+    def make(self, data: bytes | memoryview, spec: ModelSpec, *, engine: str) -> bytes:
         """The key, 16 bytes. Safe in any thread.
 
-        data: the encoded image, contiguous; it is not copied. precision: what the engine computes in.
+        data: the encoded image, contiguous; it is not copied. engine: what decides its numbers, such as its precision.
         """
-        return blake3(_frame(spec, precision), key=self._key).update(data).digest(DIGEST_BYTES)
+        return blake3(_frame(spec, engine), key=self._key).update(data).digest(DIGEST_BYTES)
 
 
-def _frame(spec: ModelSpec, precision: str) -> bytes:
+def _frame(spec: ModelSpec, engine: str) -> bytes:
     """All but the image, each part behind its length: no two sets of parts give the same bytes, whatever follows."""
     shapes = ",".join(f"{height}x{width}" for height, width in spec.input_shapes)
-    parts = (str(PREPROCESSING), spec.name, spec.version, spec.sha256, shapes, spec.score_floor.hex(), precision)
+    parts = (str(PREPROCESSING), spec.name, spec.version, spec.sha256, shapes, spec.score_floor.hex(), engine)
     encoded = [part.encode() for part in parts]
     return b"".join(struct.pack("<I", len(part)) + part for part in encoded)

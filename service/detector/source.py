@@ -144,7 +144,7 @@ class CandidateSource:
 
     async def _key(self, data: bytes, served: Served) -> bytes:
         def make() -> bytes:
-            return self._keys.make(data, served.spec, precision=served.passport.precision)
+            return self._keys.make(data, served.spec, engine=served.passport.computes)
 
         return make() if len(data) <= HASHED_IN_PLACE_BYTES else await self._in_thread(make)
 

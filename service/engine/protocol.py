@@ -44,6 +44,11 @@ class Passport:
     max_batch_size: int
     papers: EnginePassport | None = None
 
+    @property
+    def computes(self) -> str:
+        """What decides its numbers beside the version's spec: a file that was quantised anew answers otherwise."""
+        return " ".join((self.precision, *(sorted(self.papers.sha256.values()) if self.papers else ())))
+
 
 class Engine(Protocol):
     """Runs the served graph: uint8 pictures in, the best candidates of each out.

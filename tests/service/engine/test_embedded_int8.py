@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,28 @@ import openvino as ov
 import pytest
 
 from service.engine.embedded import EmbeddedEngine, EmbeddedOptions
-from service.engine.protocol import ModelVersion, Target
+from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel, open_model
 from service.errors import RepositoryError
+from service.vision.passport import EnginePassport
 from service.vision.spec import generate_image
 
 pytestmark = pytest.mark.anyio
+
+PAPERS = EnginePassport(
+    file="model.int8.xml",
+    format="openvino",
+    precision="int8",
+    sha256={"model.int8.bin": "a"},
+    made_from="c",
+    input_shapes=((128, 128),),
+    versions={},
+    origin={},
+    parent={},
+    measurements=(),
+    seen=None,
+    known_images=(),
+)
 
 
 @pytest.fixture
@@ -53,3 +70,10 @@ async def test_another_precision_ignores_that_file(stored: StoredModel):
     engine = EmbeddedEngine(EmbeddedOptions(precision="f32", streams=1))
     assert (await engine.load(stored)).precision == "f32"
     await engine.aclose()
+
+
+def test_a_file_that_was_quantised_anew_is_told_from_the_one_before():
+    passports = [Passport("openvino", "CPU", "int8", 1, replace(PAPERS, sha256={"model.int8.bin": it})) for it in "ab"]
+    assert passports[0].computes != passports[1].computes
+    assert passports[0].computes == replace(passports[0], max_batch_size=8).computes
+    assert Passport("openvino", "CPU", "int8", 1).computes != Passport("openvino", "CPU", "f32", 1).computes
