@@ -14,12 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from training.checkpoint import CheckpointError, ImportReport, import_official
-from training.checkpoint.download import OFFICIAL_FILES, OFFICIAL_URL, download
+from training.checkpoint import CheckpointError
+from training.checkpoint.command import add_command as add_import
 from training.config import ConfigError, load_config
-from training.data import CocoDataset, DatasetError, open_part, read_parts
-from training.data.inspection import inspect, print_summary
-from training.data.inspection import write_page as write_check
+from training.data import CocoDataset, DatasetError, open_part
+from training.data.inspection.command import add_command as add_check
 from training.distributed import identify
 from training.evaluate import ClassScore, EndpointError, Evaluation, Examination, detect_endpoint, examine, score
 from training.evaluate.model import PROTOCOLS, Model, Way, choose_device, open_model
@@ -28,11 +27,9 @@ from training.evaluate.report import Subject, describe, describe_service, write_
 from training.export import ExportError, export_checkpoint
 from training.export.card import CardFacts
 from training.export.exported import SUFFIXES, open_exported
-from training.export.gate import Bounds, Request, promote
-from training.export.gate.page import HEADS
-from training.export.gate.staged import ENGINES
+from training.export.gate.command import add_command as add_promote
 from training.export.precision.command import add_commands as add_precision_commands
-from training.export.tensorrt.command import add_command as add_compile_command
+from training.export.tensorrt.command import add_command as add_compile
 from training.nets import VARIANTS
 from training.nets.ablations import ABLATIONS
 from training.nets.describe import describe_variant
@@ -77,12 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("variant", nargs="?", choices=known, metavar="VARIANT", help=f"one of {', '.join(known)}")
     command.set_defaults(run=_describe)
 
-    command = commands.add_parser("check", help="list what is wrong with a data set, with pictures")
-    command.add_argument("data", type=Path, help="a COCO json, a data.yaml, or the folder of a set")
-    command.add_argument("--size", type=int, default=640, help="side that images are trained at (default: 640)")
-    command.add_argument("--page", type=Path, default=Path("check.html"), help="the page (default: check.html)")
-    command.add_argument("--json", type=Path, help="also write the findings there")
-    command.set_defaults(run=_check)
+    add_check(commands)
 
     command = commands.add_parser("train", help="train on a COCO or YOLO set; goes on if the run folder holds a run")
     recipes = ", ".join(sorted(path.stem for path in _CONFIGS.glob("*.toml")))
@@ -102,6 +94,26 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--suggest", action="store_true", help="find anchors that fit better, for the recipe")
     command.set_defaults(run=_anchors)
 
+    _add_evaluate(commands)
+
+    command = commands.add_parser("export", help="publish a checkpoint into the model repository")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--name", required=True, help="name of the model")
+    command.add_argument("--repository", type=Path, default=Path("model_repository"))
+    _add_shapes(command)
+    command.add_argument("--max-candidates", type=int, default=1000, help="K, 1 to 3840 (default: 1000)")
+    command.add_argument("--data", type=Path, help="a COCO json or a set: its AP goes into the model card and the spec")
+    command.add_argument("--card", type=Path, help="TOML of what only you know: data, licences, credit, limits ...")
+    command.set_defaults(run=_export)
+
+    add_promote(commands)
+    add_precision_commands(commands)
+    add_compile(commands)
+    add_import(commands)
+    return parser
+
+
+def _add_evaluate(commands: Any) -> None:
     text = "AP and more of a checkpoint, of a model of a running service, or of both beside each other"
     command = commands.add_parser("evaluate", help=text)
     command.add_argument(
@@ -123,50 +135,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, help="also write the figures there")
     command.add_argument("--report", type=Path, help="also write a report there, one HTML file")
     command.set_defaults(run=_evaluate)
-
-    command = commands.add_parser("export", help="publish a checkpoint into the model repository")
-    command.add_argument("checkpoint", type=Path)
-    command.add_argument("--name", required=True, help="name of the model")
-    command.add_argument("--repository", type=Path, default=Path("model_repository"))
-    _add_shapes(command)
-    command.add_argument("--max-candidates", type=int, default=1000, help="K, 1 to 3840 (default: 1000)")
-    command.add_argument("--data", type=Path, help="a COCO json or a set: its AP goes into the model card and the spec")
-    command.add_argument("--card", type=Path, help="TOML of what only you know: data, licences, credit, limits ...")
-    command.set_defaults(run=_export)
-
-    _add_promote(commands.add_parser("promote", help="try every engine of a staged model, publish it if all hold"))
-
-    add_precision_commands(commands)
-    add_compile_command(commands)
-
-    command = commands.add_parser("import", help="read an official YOLOv7 file, executing nothing in it")
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("file", type=Path, nargs="?", help="official .pt, or state_dict with official keys")
-    source.add_argument("--download", choices=OFFICIAL_FILES, metavar="NAME", help="fetch it first: yolov7-tiny, ...")
-    command.add_argument("--url", default=OFFICIAL_URL, help="where --download looks")
-    command.add_argument("--variant", choices=VARIANTS, help="where shapes alone cannot tell (tiny or tiny-silu)")
-    command.add_argument("--out", type=Path, help="our checkpoint (default: FILE.checkpoint.pt in this folder)")
-    command.set_defaults(run=_import)
-    return parser
-
-
-def _add_promote(command: argparse.ArgumentParser) -> None:
-    bounds = Bounds()
-    command.add_argument("staged", type=Path, help="a model's folder in a staging repository, or a version's")
-    command.add_argument("--data", type=Path, required=True, help="a COCO json, or a set, of which val is taken")
-    command.add_argument("--repository", type=Path, default=Path("model_repository"), help="where it is published")
-    command.add_argument("--name", default="", help="name of the published model (default: that of the staged one)")
-    command.add_argument("--checkpoint", type=Path, help="the parent; without it the staged model.onnx itself")
-    text = f"what to try: {', '.join(ENGINES)} (default: all that there are files for)"
-    command.add_argument("--engines", choices=ENGINES, nargs="+", default=[], metavar="NAME", help=text)
-    command.add_argument("--url", default="", help="a running service that has it loaded: its engine is tried too")
-    text = f"points of AP that an engine may lose (default: {bounds.drop:g})"
-    command.add_argument("--max-drop", type=float, default=bounds.drop, metavar="POINTS", help=text)
-    text = f"points that one class may lose (default: {bounds.class_drop:g})"
-    command.add_argument("--max-class-drop", type=float, default=bounds.class_drop, metavar="POINTS", help=text)
-    text = f"least share of boxes that the parent has too (default: {bounds.alike:g})"
-    command.add_argument("--min-agreement", type=float, default=bounds.alike, metavar="SHARE", help=text)
-    command.set_defaults(run=_promote)
 
 
 def _add_shapes(command: argparse.ArgumentParser) -> None:
@@ -195,17 +163,6 @@ def _describe(arguments: argparse.Namespace) -> None:
             deploy = size.deploy_fused
             table.add_row(name, "", f"{deploy.parameters:,}", "", f"{deploy.gflops_with_bias:.3f}", "", "")
     Console(width=120).print(table)
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    inspection = inspect(read_parts(arguments.data), arguments.size)
-    print_summary(inspection, Console(width=120))
-    write_check(inspection, f"Check of {arguments.data}", arguments.page)
-    print(f"written: {arguments.page}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(inspection.to_dict(), indent=2))
-    if inspection.errors:
-        raise DatasetError(f"{arguments.data} has {inspection.errors} errors")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -305,41 +262,6 @@ def _export(arguments: argparse.Namespace) -> None:
     Console(width=120).print(table)
 
 
-def _promote(arguments: argparse.Namespace) -> None:
-    promotion = promote(
-        Request(
-            staged=arguments.staged,
-            repository=arguments.repository,
-            dataset=open_part(arguments.data, "val"),
-            data=arguments.data.name,
-            name=arguments.name,
-            checkpoint=arguments.checkpoint,
-            engines=tuple(arguments.engines),
-            url=arguments.url,
-            bounds=Bounds(arguments.max_drop, arguments.max_class_drop, arguments.min_agreement),
-            command=shlex.join(["yolov7-training", *arguments.argv]),
-        )
-    )
-    table = Table(*HEADS, title=f"{arguments.staged} on {arguments.data}")
-    for row in promotion.table:
-        table.add_row(*row)
-    Console(width=160).print(table)
-    for note in promotion.notes:
-        print(note)
-    if promotion.folder is None:
-        raise ExportError(promotion.refusal)
-    print(f"published: {promotion.folder}")
-
-
-def _import(arguments: argparse.Namespace) -> None:
-    file = arguments.file or download(arguments.download, Path.cwd(), base_url=arguments.url)
-    checkpoint, report = import_official(file, variant=arguments.variant)
-    out = arguments.out or Path(f"{file.stem}.checkpoint.pt")
-    checkpoint.save(out)
-    _print_import(report)
-    print(f"written: {out}")
-
-
 def _score_checkpoint(path: Path, dataset: CocoDataset, shapes_hw: list[tuple[int, int]]) -> Evaluation:
     model = open_model(path, Way(tuple(shapes_hw)))
     return score(dataset, shown(model.detect(dataset), len(dataset), str(path)))
@@ -382,14 +304,6 @@ def _print_evaluation(evaluation: Evaluation, title: str) -> None:
         ap, ar = (100 * getattr(evaluation, f"{kind}_{size}") for kind in ("ap", "ar"))
         print(f"{size} AP {ap:.2f} AR {ar:.2f}", end="  ")
     print(f"AR of 1, 10, 100: {100 * evaluation.ar1:.2f}  {100 * evaluation.ar10:.2f}  {100 * evaluation.ar100:.2f}")
-
-
-def _print_import(report: ImportReport) -> None:
-    form = f"{report.form} form, {report.num_classes} classes{', fused' if report.fused else ''}"
-    print(f"{report.variant}: {form}; {report.taken} tensors taken")
-    for title, names in (("missing", report.missing), ("unexpected", report.unexpected), ("skipped", report.skipped)):
-        if names:
-            print(f"{title} ({len(names)}): {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}")
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -1,0 +1,64 @@
+"""The command ``promote``: arguments in, the gate's verdict as a table out."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from training.data import open_part
+from training.export.gate.page import HEADS
+from training.export.gate.promote import Request, promote
+from training.export.gate.staged import ENGINES
+from training.export.gate.verdict import Bounds
+from training.export.session import ExportError
+
+
+def add_command(commands: Any) -> None:
+    """Add it to an argparse sub-command list."""
+    bounds = Bounds()
+    command = commands.add_parser("promote", help="try every engine of a staged model, publish it if all hold")
+    command.add_argument("staged", type=Path, help="a model's folder in a staging repository, or a version's")
+    command.add_argument("--data", type=Path, required=True, help="a COCO json, or a set, of which val is taken")
+    command.add_argument("--repository", type=Path, default=Path("model_repository"), help="where it is published")
+    command.add_argument("--name", default="", help="name of the published model (default: that of the staged one)")
+    command.add_argument("--checkpoint", type=Path, help="the parent; without it the staged model.onnx itself")
+    text = f"what to try: {', '.join(ENGINES)} (default: all that there are files for)"
+    command.add_argument("--engines", choices=ENGINES, nargs="+", default=[], metavar="NAME", help=text)
+    command.add_argument("--url", default="", help="a running service that has it loaded: its engine is tried too")
+    text = f"points of AP that an engine may lose (default: {bounds.drop:g})"
+    command.add_argument("--max-drop", type=float, default=bounds.drop, metavar="POINTS", help=text)
+    text = f"points that one class may lose (default: {bounds.class_drop:g})"
+    command.add_argument("--max-class-drop", type=float, default=bounds.class_drop, metavar="POINTS", help=text)
+    text = f"least share of boxes that the parent has too (default: {bounds.alike:g})"
+    command.add_argument("--min-agreement", type=float, default=bounds.alike, metavar="SHARE", help=text)
+    command.set_defaults(run=_promote)
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    promotion = promote(
+        Request(
+            staged=arguments.staged,
+            repository=arguments.repository,
+            dataset=open_part(arguments.data, "val"),
+            data=arguments.data.name,
+            name=arguments.name,
+            checkpoint=arguments.checkpoint,
+            engines=tuple(arguments.engines),
+            url=arguments.url,
+            bounds=Bounds(arguments.max_drop, arguments.max_class_drop, arguments.min_agreement),
+            command=shlex.join(["yolov7-training", *arguments.argv]),
+        )
+    )
+    table = Table(*HEADS, title=f"{arguments.staged} on {arguments.data}")
+    for row in promotion.table:
+        table.add_row(*row)
+    Console(width=160).print(table)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for note in promotion.notes:
+        console.print(note)
+    if promotion.folder is None:
+        raise ExportError(promotion.refusal)
+    console.print(f"published: {promotion.folder}")
