@@ -44,8 +44,9 @@ def test_the_embedded_engine_reads_the_same_folder(repository: Path, converted: 
 
 def test_a_second_run_replaces_the_first(deploy_script: Callable[[str], Any], repository: Path, converted: Path):
     script = deploy_script("cpu_repository")
-    assert script.convert(repository, converted, script.Choice("f32", instances=1, streams=2)) == ["vehicles"]
-    assert read(converted / "vehicles" / "config.pbtxt").instance_group[0].count == 1
+    again = script.convert(repository, converted, script.Choice("f32", instances=1, streams=2))
+    assert again == ["hit-uav", "vehicles"]
+    assert [read(converted / name / "config.pbtxt").instance_group[0].count for name in again] == [1, 1]
 
 
 def test_a_folder_without_models_is_refused(deploy_script: Callable[[str], Any], tmp_path: Path):
