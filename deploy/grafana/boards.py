@@ -11,6 +11,7 @@ from panel import Dashboard, Panel
 G = 'instance=~"$gateway"'
 M = f'{G},model=~"$model"'
 T = 'instance=~"$server",model=~"$model"'
+R = '{job="yolov7-redis"}'
 W = "[$__rate_interval]"
 GATEWAYS = "label_values(yolov7_build_info, instance)"
 MODELS = "label_values(yolov7_model_ready, model)"
@@ -63,8 +64,8 @@ SERVICE = Dashboard(
     {"gateway": GATEWAYS, "model": MODELS},
     {
         "At a glance": (
-            stat("Gateways up", 'count(up{job="gateway"} == 1) or vector(0)', red=1, low=True),
-            stat("Alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)', red=1),
+            stat("Gateways up", 'count(up{job="yolov7-gateway"} == 1) or vector(0)', red=1, low=True),
+            stat("Alerts", 'count(ALERTS{alertstate="firing",severity!="none"}) or vector(0)', red=1),
             stat("Requests", f"sum(rate(yolov7_requests_total{{{G}}}[5m]))", "reqps"),
             stat("Frames", f"sum(rate(yolov7_frames_total{{{G}}}[5m])) or vector(0)", "reqps"),
             stat("Images inferred", f"sum(rate(yolov7_inferences_total{{{M}}}[5m]))", "reqps"),
@@ -77,6 +78,8 @@ SERVICE = Dashboard(
                 f"{{{{slo}}}} {window}": f"yolov7:slo_burn:rate{window}" for window in ("5m", "1h", "6h", "3d")
             }, width=16, red=1, text="1 spends the budget of 30 days in 30 days. 99.5 % without an error of ours, 99 % within a second."),
             Panel("What runs", {"{{instance}} {{version}} {{engine}}": f"yolov7_build_info{{{G}}}"}, "bars", width=8),
+            Panel("What fires", {"{{severity}}: {{alertname}} {{instance}} {{model}} {{slo}}": 'ALERTS{alertstate="firing",severity!="none"}'}, "bars", width=16, red=1, text="Each has its section in docs/runbook.md."),
+            Panel("Since the latest start", {"{{instance}}": f"time() - yolov7_start_time_seconds{{{G}}}"}, unit="s"),
         ),
         "Requests, errors, duration: by transport": (
             Panel("Requests", {"{{transport}}": rate("requests_total", "transport")}, "stacked", "reqps"),
@@ -226,18 +229,18 @@ REDIS = Dashboard(
     {"gateway": GATEWAYS},
     {
         "Redis": (
-            stat("Up", "min(redis_up)", red=1, low=True),
-            stat("Clients", "sum(redis_connected_clients)"),
-            stat("Keys", "sum(redis_db_keys)"),
-            stat("Memory", "sum(redis_memory_used_bytes)", "bytes"),
-            Panel("Commands", {"{{cmd}}": f"sum by (cmd) (rate(redis_commands_total{W}))"}, "stacked", "reqps", 12),
+            stat("Up", f"min(redis_up{R})", red=1, low=True),
+            stat("Clients", f"sum(redis_connected_clients{R})"),
+            stat("Keys", f"sum(redis_db_keys{R})"),
+            stat("Memory", f"sum(redis_memory_used_bytes{R})", "bytes"),
+            Panel("Commands", {"{{cmd}}": f"sum by (cmd) (rate(redis_commands_total{R}{W}))"}, "stacked", "reqps", 12),
             Panel("Time of a command, mean", {
-                "{{cmd}}": f"sum by (cmd) (rate(redis_commands_duration_seconds_total{W})) / sum by (cmd) (rate(redis_commands_total{W}))"
+                "{{cmd}}": f"sum by (cmd) (rate(redis_commands_duration_seconds_total{R}{W})) / sum by (cmd) (rate(redis_commands_total{R}{W}))"
             }, unit="s"),
-            Panel("Keys looked up", {"found": f"sum(rate(redis_keyspace_hits_total{W}))", "not found": f"sum(rate(redis_keyspace_misses_total{W}))"}, "stacked", "reqps"),
-            Panel("Keys that went", {"evicted": f"sum(rate(redis_evicted_keys_total{W}))", "expired": f"sum(rate(redis_expired_keys_total{W}))"}, "stacked", "reqps", text="Evicted for want of memory."),
-            Panel("Memory", {"used": "sum(redis_memory_used_bytes)", "limit": "sum(redis_memory_max_bytes)"}, unit="bytes", width=12),
-            Panel("Network", {"in": f"sum(rate(redis_net_input_bytes_total{W}))", "out": f"sum(rate(redis_net_output_bytes_total{W}))"}, unit="Bps", width=12),
+            Panel("Keys looked up", {"found": f"sum(rate(redis_keyspace_hits_total{R}{W}))", "not found": f"sum(rate(redis_keyspace_misses_total{R}{W}))"}, "stacked", "reqps"),
+            Panel("Keys that went", {"evicted": f"sum(rate(redis_evicted_keys_total{R}{W}))", "expired": f"sum(rate(redis_expired_keys_total{R}{W}))"}, "stacked", "reqps", text="Evicted for want of memory."),
+            Panel("Memory", {"used": f"sum(redis_memory_used_bytes{R})", "limit": f"sum(redis_memory_max_bytes{R})"}, unit="bytes", width=12),
+            Panel("Network", {"in": f"sum(rate(redis_net_input_bytes_total{R}{W}))", "out": f"sum(rate(redis_net_output_bytes_total{R}{W}))"}, unit="Bps", width=12),
         ),
         "As the gateways see it": (
             Panel("Look-ups that went to Redis", {"{{result}}": rate("cache_total", "result", f'{G},result=~"hit_redis|miss|late|skipped|error|damaged"')}, "stacked", "reqps", 12),

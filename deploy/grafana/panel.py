@@ -193,7 +193,7 @@ def _alerts() -> dict[str, Any]:
         "name": "Alerts",
         "datasource": SOURCE,
         "enable": True,
-        "expr": 'ALERTS{alertstate="firing"}',
+        "expr": 'ALERTS{alertstate="firing",severity!="none"}',
         "titleFormat": "{{alertname}}",
         "textFormat": "{{instance}} {{model}}",
         "iconColor": "red",

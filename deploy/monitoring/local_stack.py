@@ -77,8 +77,8 @@ class LocalStack:
             keys_file=self.keys, rate=RATE, **shared,
         )  # fmt: skip
         exporter = self._start_exporter(redis_port)
-        targets = {"gateway": [f"{HOST}:{each.port}" for each in (self.embedded, self.remote)]}
-        targets |= {"triton": [f"{HOST}:{self.triton.ports.metrics}"], "redis": [f"{HOST}:{exporter}"]}
+        targets = {"yolov7-gateway": [f"{HOST}:{each.port}" for each in (self.embedded, self.remote)]}
+        targets |= {"yolov7-triton": [f"{HOST}:{self.triton.ports.metrics}"], "yolov7-redis": [f"{HOST}:{exporter}"]}
         data = self._folder / "prometheus"
         data.mkdir()
         self.prometheus = LocalPrometheus(data, targets, free_port())

@@ -104,6 +104,7 @@ class Service:
             metrics=self.metrics,
         )
         self.metrics.build_info.labels(VERSION, settings.engine).set(1)
+        self.metrics.started_at.set_to_current_time()
 
     async def start(self) -> None:
         """Loads the models and runs their known images, now and then on a timer. Compiling takes seconds.
@@ -183,9 +184,8 @@ def _build_tracer(settings: Settings) -> Tracer | None:
 
 
 def _thread_count(settings: Settings) -> int:
-    """Beside an engine that uses the same cores half as many: more would only take turns with it."""
-    cores = usable_cores()
-    return settings.worker_threads or (max(1, cores // 2) if settings.engine == "embedded" else cores)
+    """One per core, beside an embedded engine too: with fewer it would wait for pictures of 1920×1080 to be decoded."""
+    return settings.worker_threads or usable_cores()
 
 
 def _image_limits(settings: Settings) -> ImageLimits:
