@@ -23,14 +23,15 @@ class BareLoop:
     """One compiled model per input shape and a thread per image in flight, each with inference requests of its own."""
 
     def __init__(self, model: Path, *, precision: str, threads: int) -> None:
-        """``model`` is a folder of the model repository; ``precision`` is OpenVINO's hint, f32 or bf16."""
+        """``model`` is a folder of the model repository; ``precision`` is f32, bf16, or int8 with its file."""
         self.spec = ModelSpec.from_json((model / "spec.json").read_text())
         core = openvino.Core()
+        file, hint = ("model.int8.xml", "f32") if precision == "int8" else ("model.onnx", precision)
         self._compiled: dict[tuple[int, int], Any] = {}
         for height, width in self.spec.input_shapes:
-            graph = core.read_model(model / self.spec.version / "model.onnx")
+            graph = core.read_model(model / self.spec.version / file)
             graph.reshape([1, height, width, 3])
-            options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+            options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
             self._compiled[height, width] = core.compile_model(graph, "CPU", options)
         self._threads = threads
 

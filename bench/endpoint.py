@@ -3,12 +3,15 @@
     .venv/bin/python bench/make_model.py /tmp/repository
     .venv/bin/python bench/endpoint.py --repository /tmp/repository --model tiny                      # 773×512 photos
     .venv/bin/python bench/endpoint.py --repository /tmp/repository --model tiny --size 1920x1080 --rival-shapes 640x640
+    .venv/bin/python bench/endpoint.py --model hit-uav --precision int8 --rival-precision bf16 --size 1920x1080 \
+        --rival-shapes 640x640
 
-All contenders use the same model, precision, decoder and cores. The bare loop decodes, letterboxes, infers and
-suppresses without queue, HTTP or JSON: the best of 2 to 4 threads is the reference. LitServe takes part in the
-arrangement that was fastest in a pilot; with ``--rival-shapes 640x640`` it letterboxes to squares, as one does without
-rectangles. No two requests in flight carry the same bytes, and ours is told not to keep answers, so nothing is answered
-from a cache. The load generator shares the cores and its time is printed. The machine should be otherwise idle.
+All contenders use the same model, decoder and cores, and the same precision unless ``--rival-precision`` differs.
+The bare loop decodes, letterboxes, infers and suppresses without queue, HTTP or JSON: the best of 2 to 4 threads is the
+reference. LitServe takes part in the arrangement that was fastest in a pilot; with ``--rival-shapes 640x640`` it
+letterboxes to squares, as one does without rectangles. No two requests in flight carry the same bytes, and ours is told
+not to keep answers, so nothing is answered from a cache. The load generator shares the cores and its time is printed.
+The machine should be otherwise idle.
 """
 
 import argparse
@@ -69,7 +72,8 @@ def _ours(arguments: argparse.Namespace) -> Contender:
 
 
 def _litserve(arguments: argparse.Namespace) -> list[Contender]:
-    flags = ["--model", str((arguments.repository / arguments.model).absolute()), "--precision", arguments.precision]
+    flags = ["--model", str((arguments.repository / arguments.model).absolute())]
+    flags += ["--precision", arguments.rival_precision or arguments.precision]
     shapes = ["--shapes", *arguments.rival_shapes] if arguments.rival_shapes else []
     return litserve(LITSERVE_OPENVINO, *flags, *shapes)
 
@@ -79,7 +83,8 @@ def _arguments() -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--model", default="vehicles")
-    parser.add_argument("--precision", choices=("f32", "bf16"), default="bf16")
+    parser.add_argument("--precision", choices=("f32", "bf16", "int8"), default="bf16")
+    parser.add_argument("--rival-precision", choices=("f32", "bf16"), help="LitServe's (default: ours)")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=5)
