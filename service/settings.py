@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="threads that decode and draw; 0 takes one per core, half as many beside the embedded engine",
+        description="threads that decode and draw; 0 takes one per core",
     )
     max_in_flight: int = Field(128, ge=1, description="requests in flight; more are refused")
     queue_capacity: int = Field(128, ge=1, description="images that may wait for a batch; more are refused")
