@@ -148,9 +148,11 @@ class EmbeddedEngine:
         spec = stored.spec
         started = time.monotonic()
         file = self._engine_file(stored)
-        papers = admit(stored, file, {"openvino": self._passport.engine.removeprefix("openvino ")})
+        contents = _read(stored, file)
+        papers = admit(stored, file, {"openvino": self._passport.engine.removeprefix("openvino ")}, contents)
         try:
-            graph = self._core.read_model(file)
+            graph = self._core.read_model(*contents.values())
+            contents.clear()  # the graph has a copy of its own
             _check_ports(graph, spec)
             requests: dict[tuple[int, int], deque[ov.InferRequest]] = {}
             for shape_hw in spec.input_shapes:
@@ -186,6 +188,23 @@ class EmbeddedEngine:
         clone = graph.clone()
         clone.reshape({spec.input_name: ov.PartialShape([batch, *map(ov.Dimension, (*shape_hw, 3))])})
         return self._core.compile_model(clone, DEVICE, self._properties)
+
+
+def _read(stored: StoredModel, file: Path) -> dict[str, bytes]:
+    """The file and, of an .xml, the .bin with its weights, by name: what is looked at is what is compiled.
+
+    Given their paths, OpenVINO would map the weights into memory: whoever writes over that file would change the
+    running model, or end this process where the file becomes shorter.
+    """
+    try:
+        return {part.name: part.read_bytes() for part in _parts(file)}
+    except OSError as exc:
+        shown = f"{stored.spec.name}/{stored.spec.version}/{Path(exc.filename).name}"
+        raise RepositoryError(f"{shown} cannot be read: {exc.strerror}") from exc
+
+
+def _parts(file: Path) -> tuple[Path, ...]:
+    return (file, file.with_suffix(".bin")) if file.suffix == ".xml" else (file,)
 
 
 def _run(compiled: _Compiled, target: Target, images: Sequence[NDArray[np.uint8]]) -> list[Candidates]:

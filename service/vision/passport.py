@@ -6,16 +6,25 @@ a machine; finding that out is others' work.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from service.vision.spec import JsonObject, KnownImage, SpecError, known_image_from_json, known_image_to_json
+from service.vision.spec import (
+    JsonObject,
+    KnownImage,
+    SpecError,
+    known_image_from_json,
+    known_image_to_json,
+    parse_json,
+)
 
 SUFFIX = ".passport.json"
 # A plan is machine code for one kind of GPU, written for one release of TensorRT.
 PLAN_FORMAT = "tensorrt"
 BOUND = ("tensorrt", "architecture")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +98,13 @@ class EnginePassport:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Reads a passport; every key must be there and no other. Raises SpecError."""
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise SpecError(f"the passport is not JSON: {error}") from error
+        document = parse_json(text, "passport")
         read = JsonObject(document, "passport", [key.name for key in fields(cls)])
         return cls(
             file=read.of("file", str),
             format=read.of("format", str),
             precision=read.of("precision", str),
-            sha256=_table(read, "sha256", str),
+            sha256=_digests(read),
             made_from=read.of("made_from", str),
             input_shapes=read.sizes("input_shapes"),
             versions=_table(read, "versions", str),
@@ -150,6 +156,8 @@ def check(passport: EnginePassport, found: FoundEngine) -> Verdict:
         refusals.append(f"its passport is of format {passport.format}, not {found.format}")
     if set(passport.input_shapes) != set(found.input_shapes):
         refusals.append(f"it is for {_shapes(passport.input_shapes)}, not for {_shapes(found.input_shapes)}")
+    elif foreign := {known.shape_hw for known in passport.known_images} - set(found.input_shapes):
+        refusals.append(f"its known images are of {_shapes(tuple(foreign))}, which it does not take")
     if found.versions is None:
         return Verdict(tuple(refusals))
     bound = BOUND if passport.format == PLAN_FORMAT else ()
@@ -166,8 +174,9 @@ def check(passport: EnginePassport, found: FoundEngine) -> Verdict:
 
 
 def _wrong_files(passport: EnginePassport, found: FoundEngine) -> list[str]:
-    if passport.file not in passport.sha256:
-        return [f"its passport has no sha256 of {passport.file}"]
+    parts = [passport.file, *([passport.file.removesuffix(".xml") + ".bin"] if found.format == "openvino" else [])]
+    if unvouched := [part for part in parts if part not in passport.sha256]:
+        return [f"its passport has no sha256 of {' and '.join(unvouched)}"]
     wrong = []
     for name, expected in passport.sha256.items():
         here = found.sha256.get(name)
@@ -207,6 +216,14 @@ def _seen(document: Any) -> Seen:
         classes=_table(read, "classes", float),
         scores=tuple(scores),
     )
+
+
+def _digests(read: JsonObject) -> dict[str, str]:
+    """Of files beside the passport: a name that could lead anywhere else is refused before it is looked for."""
+    digests = _table(read, "sha256", str)
+    if wrong := [name for name in digests if not _FILE_NAME.fullmatch(name)]:
+        raise SpecError(f"sha256 of the passport is of {wrong[0]!r}, which is no name of a file beside it")
+    return digests
 
 
 def _table(read: JsonObject, key: str, kind: type[str] | type[float]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ finds out whether the engine still sees.
 
 import json
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -63,11 +64,7 @@ class ModelSpec:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Reads a spec.json; every key must be there and no other. Raises SpecError."""
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise SpecError(f"the spec is not JSON: {error}") from error
-        spec = JsonObject(document, "spec", _keys(cls))
+        spec = JsonObject(parse_json(text, "spec"), "spec", _keys(cls))
         if not spec.of("known_images", list):
             raise SpecError("the spec has no known image, so nothing could tell whether the model sees")
         return cls(
@@ -117,6 +114,25 @@ def _draw(bits: np.random.PCG64, count: int, below: int) -> NDArray[np.int64]:
     return (bits.random_raw(count) >> np.uint64(32)).astype(np.int64) * below >> 32
 
 
+def parse_json(text: str, what: str) -> Any:
+    """The document in a file that came from outside. Raises SpecError.
+
+    Numbers that are not finite and halves of characters are refused here: no answer could show them later.
+    """
+    try:
+        document = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"the {what} is not JSON: {error}") from error
+    return document
+
+
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(f"{number} is no number that JSON has")
+    return value
+
+
 def known_image_to_json(known: KnownImage) -> dict[str, Any]:
     """As the files have it."""
     arrays = {key: getattr(known.candidates, key).tolist() for key in _keys(Candidates)}
@@ -133,10 +149,12 @@ def known_image_from_json(document: Any) -> KnownImage:
             classes=np.array(known.of("classes", list), np.int32),
             predictions=np.array(known.of("predictions", list), np.int32),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SpecError(f"the known image's candidates are not arrays of numbers: {error}") from error
     if len({len(candidates.boxes), len(candidates.scores), len(candidates.classes), len(candidates.predictions)}) > 1:
         raise SpecError("the known image has not as many boxes as scores, classes and predictions")
+    if known.of("seed", int) < 0:
+        raise SpecError(f"the known image's seed is {known.of('seed', int)}, less than 0")
     return KnownImage(known.of("seed", int), known.size("shape_hw"), candidates)
 
 
@@ -153,7 +171,7 @@ class JsonObject:
         if missing := [key for key in keys if key not in document]:
             raise SpecError(f"the {what} lacks {', '.join(missing)}")
         if unknown := [key for key in document if key not in keys]:
-            raise SpecError(f"the {what} has unknown keys: {', '.join(unknown)}")
+            raise SpecError(f"the {what} has unknown keys: {', '.join(unknown)}; is it of a newer release?")
         self._document = document
         self._what = what
 

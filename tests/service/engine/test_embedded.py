@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -183,11 +184,22 @@ async def test_a_spec_that_names_other_tensors_is_refused(stored: StoredModel):
         await EmbeddedEngine(EmbeddedOptions()).load(StoredModel(spec, stored.onnx))
 
 
+def put(stored: StoredModel, path: Path) -> StoredModel:
+    """Another file in the model's place, with a spec that speaks of it."""
+    return StoredModel(replace(stored.spec, sha256=hashlib.sha256(path.read_bytes()).hexdigest()), path)
+
+
 async def test_a_file_that_is_no_graph_is_refused(stored: StoredModel, tmp_path: Path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(RepositoryError, match="does not compile") as caught:
-        await EmbeddedEngine(EmbeddedOptions()).load(StoredModel(stored.spec, tmp_path / "model.onnx"))
+        await EmbeddedEngine(EmbeddedOptions()).load(put(stored, tmp_path / "model.onnx"))
     assert "\n" not in str(caught.value)
+
+
+async def test_a_file_that_changed_since_its_spec_was_read_is_refused(stored: StoredModel, tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(stored.onnx.read_bytes() + b"\0")
+    with pytest.raises(RepositoryError, match=r"^blocks/1/model\.onnx is refused: it has no passport, and is not the"):
+        await EmbeddedEngine(EmbeddedOptions()).load(StoredModel(stored.spec, tmp_path / "model.onnx"))
 
 
 async def test_a_graph_of_floats_is_refused(stored: StoredModel, tmp_path: Path):
@@ -201,7 +213,7 @@ async def test_a_graph_of_floats_is_refused(stored: StoredModel, tmp_path: Path)
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
     with pytest.raises(RepositoryError, match="not uint8"):
-        await EmbeddedEngine(EmbeddedOptions()).load(StoredModel(stored.spec, path))
+        await EmbeddedEngine(EmbeddedOptions()).load(put(stored, path))
 
 
 async def test_a_graph_that_mixes_its_batch_up_is_noticed(stored: StoredModel, tmp_path: Path):
@@ -216,7 +228,7 @@ async def test_a_graph_that_mixes_its_batch_up_is_noticed(stored: StoredModel, t
         graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], np.int64), name))
     onnx.save(graph, str(path))
     engine = EmbeddedEngine(EmbeddedOptions(precision="f32", max_batch_size=2))
-    await engine.load(StoredModel(stored.spec, path))
+    await engine.load(put(stored, path))
     target = target_of(stored.spec, stored.spec.known_images[0])
     images = [np.zeros((*target.shape_hw, 3), np.uint8)] * 2
     with pytest.raises(EngineNonsense, match="answered 1 images when asked for 2"):

@@ -62,7 +62,11 @@ async def test_a_passport_is_shown(make_service: MakeService, with_passport: Cha
     [
         ({"sha256": {"model.onnx": "00"}}, "model.onnx is not the file its passport speaks of"),
         ({"sha256": {}}, "its passport has no sha256 of model.onnx"),
-        ({"sha256": {"model.onnx": "00", "../spec.json": "00"}}, "../spec.json is missing"),
+        (
+            {"versions": {"a\nb": "\x1b[31m"}, "made_from": "00", "file": "a\nb"},
+            "its passport is of a b; its passport has no sha256 of a b; it was",
+        ),
+        ({"file": "m" * 5000}, "mmm ..."),
         ({"made_from": "00"}, "it was made from another model.onnx"),
         ({"format": "tensorrt"}, "of format tensorrt, not onnx"),
         ({"input_shapes": ((128, 128),)}, "it is for 128x128, not for 128x128 64x128"),
@@ -83,6 +87,26 @@ async def test_a_passport_that_cannot_be_read_is_a_refusal(make_service: MakeSer
     (root / "blocks" / "1" / "model.onnx.passport.json").write_text("{")
     with pytest.raises(RepositoryError, match=r"blocks/1/model\.onnx\.passport\.json: the passport is not JSON"):
         await make_service(model_repository=root)
+
+
+TEXTS = {
+    "nested": ("[" * 100_000, "the passport is not JSON: maximum recursion depth exceeded"),
+    "large": (" " * (1 << 20) + "{}", "no passport is larger than 1 MiB"),
+    "not UTF-8": ("\xff", "can't decode byte 0xff"),
+    "a list": ("[]", "the passport is not a JSON object"),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+async def test_what_is_no_passport_is_refused_in_one_line(make_service: MakeService, with_passport: Change, kind: str):
+    text, said = TEXTS[kind]
+    root = with_passport()
+    (root / "blocks" / "1" / "model.onnx.passport.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RepositoryError) as refusal:
+        await make_service(model_repository=root)
+    assert str(refusal.value).startswith("blocks/1/model.onnx.passport.json: ")
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
 async def test_another_version_is_warned_of_and_the_known_image_decides(

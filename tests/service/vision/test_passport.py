@@ -61,7 +61,12 @@ def test_a_passport_is_read_back_as_written():
         ({"precision": 8}, "precision of the passport is 8, not str"),
         ({"sha256": {"model.int8.xml": 1}}, "sha256 of the passport: 'model.int8.xml' is 1, not str"),
         ({"parent": {"AP": True}}, "'AP' is True, not float"),
-        ({"extra": 1}, "unknown keys: extra"),
+        ({"extra": 1}, "unknown keys: extra; is it of a newer release"),
+        ({"sha256": {"../../etc/passwd": "aa"}}, r"is of '\.\./\.\./etc/passwd', which is no name of a file beside it"),
+        ({"sha256": {"model\x00.onnx": "aa"}}, "which is no name of a file beside it"),
+        ({"sha256": {"m" * 300: "aa"}}, "which is no name of a file beside it"),
+        ({"parent": {"AP": float("nan")}}, "NaN is no number that JSON has"),
+        ({"format": "\ud800"}, "surrogates not allowed"),
         ({"seen": {}}, "lacks data"),
         ({"measurements": [{}]}, "lacks precision"),
     ],
@@ -69,6 +74,32 @@ def test_a_passport_is_read_back_as_written():
 def test_what_says_something_else_is_named(change: dict, match: str):
     with pytest.raises(SpecError, match=match):
         EnginePassport.from_json(json.dumps(json.loads(PASSPORT.to_json()) | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"classes": [1 << 40]}, "are not arrays of numbers"),
+        ({"seed": -1}, "seed is -1, less than 0"),
+        ({"scores": [0.1, 0.2]}, "not as many boxes as scores"),
+    ],
+)
+def test_a_known_image_that_nothing_could_be_asked_is_named(change: dict, match: str):
+    document = json.loads(PASSPORT.to_json())
+    document["known_images"][0] |= change
+    with pytest.raises(SpecError, match=match):
+        EnginePassport.from_json(json.dumps(document))
+
+
+def test_a_number_too_large_for_a_float_is_refused():
+    with pytest.raises(SpecError, match="1e999 is no number"):
+        EnginePassport.from_json(PASSPORT.to_json().replace('"AP": 0.5', '"AP": 1e999'))
+
+
+def test_a_known_image_of_a_foreign_shape_is_a_refusal():
+    foreign = replace(PASSPORT, known_images=(replace(KNOWN, shape_hw=(100_000, 100_000)),))
+    (refusal,) = check(foreign, FOUND).refusals
+    assert refusal == "its known images are of 100000x100000, which it does not take"
 
 
 def test_the_engine_that_was_checked_is_let_in():
