@@ -61,7 +61,7 @@ $(VENV)/.service: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the service, the trainer and the checks into $(VENV) (once) ..."
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable '.[service,triton,tracing,client,camera,training,dev]'
+	$(PIP) --editable '.[service,triton,tracing,client,camera,bench,training,dev]'
 	@touch $@ $(VENV)/.service
 
 triton: $(VENV)/.service $(TRITON)/.triton  ## a real tritonserver from a wheel, for deploy/triton/tritonserver.py, and what the gateway needs to speak to it

@@ -55,6 +55,12 @@ def _parser() -> ArgumentParser:
         description="Sends a camera, a video or pictures through the service, shows and writes what it answers.",
     )
     commands.add_parser(
+        "bench",
+        fill=_fill_bench,
+        help="measure how fast a running service answers",
+        description="Measures a running service from outside, by Grafana k6: latency, throughput, the knee.",
+    )
+    commands.add_parser(
         "detect",
         fill=_fill_detect,
         help="detect objects in one photo, without a server",
@@ -85,6 +91,13 @@ def _fill_serve(parser: ArgumentParser) -> None:
 
 def _fill_camera(parser: ArgumentParser) -> None:
     from service.camera import command, flags  # noqa: PLC0415
+
+    flags.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def _fill_bench(parser: ArgumentParser) -> None:
+    from service.benchmark import command, flags  # noqa: PLC0415
 
     flags.add_arguments(parser)
     parser.set_defaults(run=command.run)
