@@ -81,6 +81,10 @@ class Looks:
             if model.listed:
                 self.show(model)
 
+    async def look_at(self, models: Iterable[Model]) -> None:
+        """Looks at these, side by side."""
+        await asyncio.gather(*(self.look(model) for model in models))
+
     def show(self, model: Model) -> None:
         """Says in the metrics how it is, and what it is expected to see."""
         metrics = self._metrics
