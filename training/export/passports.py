@@ -67,6 +67,21 @@ def read_passport(file: Path) -> EnginePassport | None:
         raise ExportError(f"{path}: {exc}") from exc
 
 
+def read_spec(version: Path) -> ModelSpec:
+    """Return the spec of a version's folder, whose model.onnx must be the one it speaks of. Raises ExportError."""
+    path, model = version / "spec.json", version / "model.onnx"
+    try:
+        spec = ModelSpec.from_json(path.read_text(encoding="utf-8"))
+        found = sha256_of(model)
+    except (UnicodeDecodeError, SpecError) as exc:
+        raise ExportError(f"{path}: {exc}") from exc
+    except OSError as exc:
+        raise ExportError(f"{exc.filename}: {exc.strerror}") from exc
+    if found != spec.sha256:
+        raise ExportError(f"{model} is not the file that {path.name} beside it speaks of: sha256 {found}")
+    return spec
+
+
 def sha256_of(path: Path) -> str:
     """Return the digest of a file's content, in hexadecimal."""
     with path.open("rb") as file:

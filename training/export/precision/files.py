@@ -21,12 +21,19 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from service.vision.spec import ModelSpec, SpecError
+from service.vision.spec import ModelSpec
 from training.config import Quantisation
 from training.data import CocoDataset, read_pixels
 from training.export.openvino_session import OpenvinoSession
 from training.export.parity import Run, pictures
-from training.export.passports import describe_engine, known_image, read_passport, sha256_of_settings, write_passport
+from training.export.passports import (
+    describe_engine,
+    known_image,
+    read_passport,
+    read_spec,
+    sha256_of_settings,
+    write_passport,
+)
 from training.export.precision.agreement import Agreement, agreement
 from training.export.precision.anatomy import Anatomy, dissect
 from training.export.precision.calibration import Calibration
@@ -83,6 +90,8 @@ def write_integers(
     """Write INT8 files beside ``path``, with ranges learnt from ``dataset``. Raises DatasetError, ExportError."""
     parent = _open(path)
     images = Calibration.choose(dataset, parent.spec.input_shapes, count=recipe.images, seed=recipe.seed)
+    if len(images) < recipe.images:
+        logger.warning("ranges are learnt from %d pictures, the recipe asks for %d", len(images), recipe.images)
     shown = _some_pixels(dataset)
 
     def make_openvino(file: Path) -> Run:
@@ -99,12 +108,11 @@ def write_integers(
 
 
 def _open(path: Path) -> _Parent:
-    papers = path.with_name("spec.json")
+    if path.name != "model.onnx":
+        raise ExportError(f"{path} is not the model.onnx of a version, of which narrower files are made")
+    spec = read_spec(path.parent)
     try:
-        spec = ModelSpec.from_json(papers.read_text(encoding="utf-8"))
         model = onnx.load(path)
-    except SpecError as exc:
-        raise ExportError(f"{papers}: {exc}") from exc
     except DecodeError as exc:
         raise ExportError(f"{path}: {exc}") from exc
     return _Parent(path, model, spec, dissect(model.graph))

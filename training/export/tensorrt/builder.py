@@ -76,7 +76,11 @@ class TensorrtBuilder:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_bytes)
         config.builder_optimization_level = order.optimisation_level
         config.progress_monitor = _monitor(trt, progress)
-        timings = config.create_timing_cache(order.timings)
+        # Otherwise products of what the graph says is float32 keep 10 bits of 23.
+        config.clear_flag(trt.BuilderFlag.TF32)
+        # Damaged timings cost time and nothing else.
+        timings = config.create_timing_cache(order.timings) or config.create_timing_cache(b"")
+        complaints.first = ""
         config.set_timing_cache(timings, ignore_mismatch=False)
         for wanted in order.profiles:
             profile = builder.create_optimization_profile()

@@ -20,8 +20,8 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 from tritonclient.grpc import model_config_pb2
 
-from service.vision.spec import ModelSpec, SpecError
-from training.export.passports import describe_engine, read_passport, sha256_of, write_passport
+from service.vision.spec import ModelSpec
+from training.export.passports import describe_engine, read_passport, read_spec, sha256_of, write_passport
 from training.export.repository import config_text, staging
 from training.export.rewrite import EVERYWHERE
 from training.export.session import ExportError
@@ -60,9 +60,10 @@ def compile_plan(
 
     Raises ExportError; nothing is in the repository then that was not there before.
     """
-    if target.resolve() == source.resolve().parents[2]:
-        raise ExportError(f"{target}: plans belong to one GPU, so into a repository of their own")
+    source = source.resolve()  # names of folders are the model's and the version's
     spec, model = _read(source)
+    if target.resolve() in source.parents:
+        raise ExportError(f"{target}: plans belong to one GPU, so into a repository of their own")
     check_for_tensorrt(model)
     precision = source.stem.partition(".")[2] or "f32"
     profiles = profiles_for(spec.input_shapes, options.batches)
@@ -121,18 +122,20 @@ def plan_config(spec: ModelSpec, plan: str, profiles: Sequence[Profile], precisi
 
 
 def _read(source: Path) -> tuple[ModelSpec, ModelProto]:
-    papers = source.with_name("spec.json")
+    """Of a file that its passport vouches for, or the spec for model.onnx."""
+    spec, passport = read_spec(source.parent), read_passport(source)
+    if passport is None and source.name != "model.onnx":
+        raise ExportError(
+            f"{source} has no passport, so nothing says what it was made of: halve and quantise write one"
+        )
+    if passport is not None and passport.sha256.get(source.name) != sha256_of(source):
+        raise ExportError(f"{source} is not the file that its papers speak of")
+    if passport is not None and passport.made_from != spec.sha256:
+        raise ExportError(f"{source} was made from another model.onnx than the one beside it")
     try:
-        spec, model = ModelSpec.from_json(papers.read_text(encoding="utf-8")), onnx.load(source)
-    except SpecError as exc:
-        raise ExportError(f"{papers}: {exc}") from exc
+        return spec, onnx.load(source)
     except DecodeError as exc:
         raise ExportError(f"{source}: {exc}") from exc
-    passport = read_passport(source)
-    expected = passport.sha256.get(source.name) if passport else spec.sha256 if source.name == "model.onnx" else None
-    if expected not in (None, sha256_of(source)):
-        raise ExportError(f"{source} is not the file that its papers speak of")
-    return spec, model
 
 
 def _place(folder: Path, source: Path, target: Path, config: str) -> Path:

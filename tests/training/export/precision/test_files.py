@@ -1,6 +1,7 @@
 """FP16 and INT8 files of the small model, made as a user makes them and run as they are served."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import openvino as ov
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from service.vision.spec import generate_image
+from service.vision.passport import FoundEngine, Verdict, check
+from service.vision.spec import ModelSpec, generate_image
 from training.__main__ import main
 from training.config import Quantisation
 from training.data import CocoDataset
 from training.export.openvino_session import OpenvinoSession
+from training.export.passports import read_passport, sha256_of
 from training.export.precision import write_half, write_integers
 from training.export.session import ExportError, OnnxSession
 
@@ -97,6 +100,61 @@ def test_a_failure_leaves_the_version_as_it_was(model: Path, pictures_set: CocoD
     with pytest.raises(ExportError, match="no convolution is called"):
         write_integers(model, pictures_set, Quantisation(wide=("tail.*",)))
     assert {path.name: path.stat().st_mtime_ns for path in model.parent.iterdir()} == before
+
+
+def test_the_same_pictures_make_the_same_files(model: Path, pictures_set: CocoDataset, recipe: Quantisation) -> None:
+    """Of the .xml a process of its own: OpenVINO numbers nameless nodes through the life of a process."""
+    made = [model.with_name(name) for name in ("model.int8.bin", "model.int8.onnx")]
+    found = []
+    for _ in range(2):
+        write_integers(model, pictures_set, recipe)
+        found.append([file.read_bytes() for file in made])
+    assert found[0] == found[1]
+
+
+def test_what_was_made_is_admitted_by_the_service(model: Path, pictures_set: CocoDataset, recipe: Quantisation) -> None:
+    write_half(model)
+    write_integers(model, pictures_set, recipe)
+    spec = ModelSpec.from_json(model.with_name("spec.json").read_text())
+    for name, kind in (("model.fp16.onnx", "onnx"), ("model.int8.onnx", "onnx"), ("model.int8.xml", "openvino")):
+        passport = read_passport(model.with_name(name))
+        digests = {part: sha256_of(model.with_name(part)) for part in passport.sha256}
+        found = FoundEngine(name, kind, digests, spec.sha256, spec.input_shapes, passport.versions)
+        assert check(passport, found) == Verdict()
+
+
+@pytest.mark.parametrize("make", [write_half, lambda model: write_integers(model, None, Quantisation())])
+def test_another_model_than_the_spec_speaks_of_has_no_narrower_file(
+    model: Path, make: Callable[[Path], object]
+) -> None:
+    model.write_bytes(model.read_bytes() + b"\0\0")
+    with pytest.raises(ExportError, match=r"model\.onnx is not the file that spec\.json beside it speaks of"):
+        make(model)
+
+
+def test_only_a_model_onnx_has_narrower_files(model: Path) -> None:
+    half = write_half(model).path
+    with pytest.raises(ExportError, match=r"model\.fp16\.onnx is not the model\.onnx of a version"):
+        write_half(half)
+
+
+def test_fewer_pictures_than_asked_for_are_told_of(
+    model: Path, pictures_set: CocoDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_integers(model, pictures_set, Quantisation(images=300), ["openvino"])
+    assert "ranges are learnt from 6 pictures, the recipe asks for 300" in caplog.text
+    assert read_passport(model.with_name("model.int8.xml")).origin["calibration_images"] == "6"
+
+
+@pytest.mark.parametrize("broken", ["spec.json", "model.onnx.passport.json"])
+def test_papers_that_are_not_text_are_one_line(
+    model: Path, pictures_folder: Path, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    model.with_name(broken).write_bytes(b"\xff\xfe")
+    for arguments in (["halve", str(model)], ["quantise", str(model), "--data", str(pictures_folder)]):
+        assert main(arguments) == 1
+        assert broken in (error := capsys.readouterr().err).splitlines()[-1]
+        assert "Traceback" not in error
 
 
 def test_the_commands_print_what_they_made(

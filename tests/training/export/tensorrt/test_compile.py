@@ -1,6 +1,8 @@
 """From a published model to a repository with a plan: all that is done before and after TensorRT builds."""
 
+import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,33 @@ def test_a_file_that_is_not_its_papers_own_is_refused(model: Path, half: Path, t
     with pytest.raises(ExportError, match=r"model.fp16.onnx is not the file that its papers speak of"):
         compiled(half, tmp_path / "plans", builder)
     assert builder.orders == []
+
+
+def test_a_file_without_a_passport_is_refused(half: Path, tmp_path: Path, builder) -> None:
+    half.with_name("model.fp16.onnx.passport.json").unlink()
+    with pytest.raises(ExportError, match=r"model\.fp16\.onnx has no passport"):
+        compiled(half, tmp_path / "plans", builder)
+
+
+def test_a_file_of_another_parent_is_refused(half: Path, tmp_path: Path, builder) -> None:
+    """The version's model.onnx was exported anew; the FP16 file beside it still is of the one before."""
+    spec = json.loads(half.with_name("spec.json").read_text())
+    model = half.with_name("model.onnx")
+    model.write_bytes(model.read_bytes() + b"\0\0")
+    with pytest.raises(ExportError, match=r"model\.onnx is not the file that spec\.json beside it speaks of"):
+        compiled(half, tmp_path / "plans", builder)
+    spec["sha256"] = hashlib.sha256(model.read_bytes()).hexdigest()
+    half.with_name("spec.json").write_text(json.dumps(spec))
+    with pytest.raises(ExportError, match=r"model\.fp16\.onnx was made from another model\.onnx"):
+        compiled(half, tmp_path / "plans", builder)
+    assert builder.orders == []
+
+
+def test_names_of_folders_are_found_from_within_them(
+    half: Path, tmp_path: Path, builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(half.parent)
+    assert compiled(Path(half.name), tmp_path / "plans", builder).plan == tmp_path / "plans/small/1/model.fp16.plan"
 
 
 def test_zero_points_and_foreign_operations_are_refused_before_a_build() -> None:
