@@ -1,4 +1,4 @@
-"""One Triton server, spoken to by tritonclient's asyncio client, and what its errors mean to the service.
+"""One Triton server, spoken to by tritonclient's asyncio client.
 
 It knows whether the server answers and which model versions it has ready, as of the last look; watching over it and
 bringing back what it has lost is Watch's business.
@@ -7,63 +7,30 @@ bringing back what it has lost is Watch's business.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Set
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, aio, model_config_pb2
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from service.engine.contract import Contract, override
+from service.engine.line import ASK_S, Line
 from service.engine.protocol import ModelVersion
 from service.engine.shared_memory import Slot
-from service.errors import DeadlineExceeded, EngineDown, EngineFailed, Overloaded
+from service.engine.triton_errors import EngineSilent, LoadRefused, ModelAbsent, ModelDead, RegionUnknown
+from service.errors import DeadlineExceeded, EngineDown, EngineFailed
 from service.metrics import Metrics
 from service.tracing import current_traceparent
 
 logger = logging.getLogger(__name__)
 
-# A small question to a server that is well takes a millisecond; a busy CPU must not look like a dead one.
-ASK_S = 2.0
 # TensorRT engines are read and warmed up, OpenVINO compiles every shape.
 LOAD_S = 120.0
 # How long a version whose process died is not asked, unless it was reloaded: every call would hang for a second.
 DEAD_S = 2.0
 LOCAL = ("localhost", "127.", "[::1]", "unix:")
-CHANNEL = [
-    # As large as gRPC knows; how large a batch may be is the model's business.
-    ("grpc.max_send_message_length", 2**31 - 1),
-    ("grpc.max_receive_message_length", 2**31 - 1),
-    # Finds a cable that was pulled. More often than this a server takes pings for an attack.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # gRPC's own would wait up to two minutes before it tries a server again that was away.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
-
-
-class ModelAbsent(EngineFailed):
-    """This server does not have the model version ready."""
-
-
-class ModelDead(EngineFailed):
-    """The process behind the model version has died, while the server still calls it ready."""
-
-
-class EngineSilent(EngineFailed):
-    """It has not answered in time."""
-
-
-class LoadRefused(EngineFailed):
-    """It cannot load a model as things are there; its files, its device or its memory may be put right."""
-
-
-class RegionUnknown(EngineFailed):
-    """The server does not know the shared memory, as after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +44,7 @@ class Batch:
 
 
 class Endpoint:
-    """`connect` comes first, in the running loop; `aclose` last. `suspicion` is set when something looked wrong."""
+    """`connect` comes first, in the running loop; `aclose` last."""
 
     def __init__(self, url: str, metrics: Metrics) -> None:
         self.url = url
@@ -85,7 +52,6 @@ class Endpoint:
         self.in_flight = 0
         self.asked_at = 0.0
         self.engine = "triton"
-        self.suspicion = asyncio.Event()
         self.wanted: dict[ModelVersion, model_config_pb2.ModelConfig] = {}
         self._ready: dict[ModelVersion, model_config_pb2.ModelConfig] = {}
         self._seen: set[ModelVersion] = set()
@@ -93,16 +59,18 @@ class Endpoint:
         self._dead: dict[ModelVersion, float] = {}
         self._loaded_at: dict[ModelVersion, float] = {}
         self._regions: set[str] = set()
-        self._cuts: set[asyncio.Timeout] = set()
         self._changing = asyncio.Lock()
-        self._up = False
-        self._metrics = metrics
-        self._client: Any = None
+        self._line = Line(url, metrics)
 
     @property
     def up(self) -> bool:
         """Whether it answered when it was last asked."""
-        return self._up
+        return self._line.up
+
+    @property
+    def suspicion(self) -> asyncio.Event:
+        """Set when something looked wrong."""
+        return self._line.suspicion
 
     @property
     def ready(self) -> Mapping[ModelVersion, model_config_pb2.ModelConfig]:
@@ -127,17 +95,15 @@ class Endpoint:
 
     def connect(self) -> None:
         """Opens the channel, which connects and reconnects by itself."""
-        self._client = aio.InferenceServerClient(self.url, channel_args=CHANNEL)
-        self._metrics.endpoint_up.labels(self.url).set(0)
+        self._line.open()
 
     async def aclose(self) -> None:
         """Breaks off what is still under way."""
-        if self._client is not None:
-            await self._client.close()
+        await self._line.aclose()
 
     def may_serve(self, model: ModelVersion) -> bool:
         """Whether asking it makes sense now."""
-        return self._up and model in self._ready and model not in self.dead
+        return self._line.up and model in self._ready and model not in self.dead
 
     async def infer(self, batch: Batch) -> InferResult:
         """Cancelling it cancels the call.
@@ -151,9 +117,9 @@ class Endpoint:
         self.in_flight += 1
         self.asked_at = started
         try:
-            async with self._cut_off():
-                with self._translated(f"a batch for {batch.model}"):
-                    return await self._client.infer(
+            async with self._line.cut_off():
+                with self._line.translated(f"a batch for {batch.model}"):
+                    return await self._line.client.infer(
                         batch.model.name,
                         [batch.images],
                         model_version=batch.model.version,
@@ -170,8 +136,8 @@ class Endpoint:
 
     async def look(self) -> None:
         """Asks what is ready, and keeps it. Raises EngineFailed."""
-        with self._asking("the repository index"):
-            index = await self._client.get_model_repository_index(client_timeout=ASK_S)
+        with self._line.asking("the repository index"):
+            index = await self._line.client.get_model_repository_index(client_timeout=ASK_S)
         states = {ModelVersion(entry.name, entry.version): entry for entry in index.models}
         ready = {model for model, entry in states.items() if entry.state == "READY"}
         self._loading = {model for model, entry in states.items() if entry.state == "LOADING"}
@@ -182,41 +148,27 @@ class Endpoint:
         for model in self._ready.keys() - ready:
             del self._ready[model]
         for model in ready - self._ready.keys():
-            with suppress(ModelAbsent), self._asking(f"the configuration of {model}"):
-                answer = await self._client.get_model_config(*model, client_timeout=ASK_S)
+            with suppress(ModelAbsent), self._line.asking(f"the configuration of {model}"):
+                answer = await self._line.client.get_model_config(*model, client_timeout=ASK_S)
                 self.wanted[model] = self._ready[model] = answer.config
                 self._seen.add(model)
 
     async def probe(self) -> None:
         """Asks whether it is alive and still has what it had, and notes it. Raises nothing.
 
-        Where it does not answer, whatever it was given is called back: a server that hangs keeps its connections, and
-        would hold each batch until its deadline.
+        Where it does not answer, whatever it was given is called back.
         """
         try:
-            alive = await self._is_alive()
-            if alive and not self._up:
+            alive = await self._line.is_alive()
+            if alive and not self._line.up:
                 await self._meet()
             elif alive:
                 await self._check()
         except EngineFailed:
             alive = False
-        self._mark(up=alive)
+        self._line.mark(up=alive)
         if not alive:
-            for cut in self._cuts:
-                cut.reschedule(asyncio.get_running_loop().time())
-            self._cuts.clear()
-
-    async def _is_alive(self) -> bool:
-        """One that was well is asked twice: where this process itself stood still, the first answer comes too late."""
-        if self._up:
-            with suppress(EngineFailed):
-                return await self._ask_alive()
-        return await self._ask_alive()
-
-    async def _ask_alive(self) -> bool:
-        with self._asking("a probe"):
-            return bool(await self._client.is_server_live(client_timeout=ASK_S))
+            self._line.call_back()
 
     async def load(self, model: ModelVersion, config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
         """Adds a version to those that are ready, which go on; `config` is for a server that has none of them.
@@ -247,8 +199,8 @@ class Endpoint:
                 except LoadRefused as exc:
                     raise EngineFailed(f"the engine cannot unload {model}; its log says why") from exc
             elif model in self._ready:
-                with self._asking(f"unloading {model}"):
-                    await self._client.unload_model(model.name, client_timeout=LOAD_S)
+                with self._line.asking(f"unloading {model}"):
+                    await self._line.client.unload_model(model.name, client_timeout=LOAD_S)
             self._ready.pop(model, None)
             self._dead.pop(model, None)
             self.wanted.pop(model, None)
@@ -271,10 +223,10 @@ class Endpoint:
         if slot.name in self._regions:
             return
         await self.forget(retired)
-        async with self._cut_off():
-            with self._translated("registering shared memory"):
+        async with self._line.cut_off():
+            with self._line.translated("registering shared memory"):
                 try:
-                    await self._client.register_system_shared_memory(
+                    await self._line.client.register_system_shared_memory(
                         slot.name, f"/{slot.name}", slot.byte_size, client_timeout=deadline - time.monotonic()
                     )
                 except InferenceServerException as exc:
@@ -287,27 +239,12 @@ class Endpoint:
         """Unregisters the slots of these names, or all; those in use stay mapped until the server ends."""
         for name in self._regions.copy() if names is None else self._regions & names:
             self._regions.discard(name)
-            if self._up:
-                with suppress(EngineFailed), self._asking("unregistering shared memory"):
-                    await self._client.unregister_system_shared_memory(name, client_timeout=ASK_S)
-
-    @asynccontextmanager
-    async def _cut_off(self) -> AsyncIterator[None]:
-        """For calls that have a request's deadline: ended before it, by EngineDown, once the server does not answer."""
-        if not self._up:
-            raise EngineDown("the engine cannot be reached")
-        try:
-            async with asyncio.timeout(None) as cut:
-                self._cuts.add(cut)
-                try:
-                    yield
-                finally:
-                    self._cuts.discard(cut)
-        except TimeoutError as exc:
-            raise EngineDown("the engine does not answer") from exc
+            if self._line.up:
+                with suppress(EngineFailed), self._line.asking("unregistering shared memory"):
+                    await self._line.client.unregister_system_shared_memory(name, client_timeout=ASK_S)
 
     def _note(self, error: Exception, model: ModelVersion, started: float) -> None:
-        self.suspicion.set()
+        self._line.suspicion.set()
         if isinstance(error, ModelAbsent):
             self._ready.pop(model, None)
         elif isinstance(error, RegionUnknown):
@@ -320,8 +257,8 @@ class Endpoint:
         """It may have been started anew between two looks, or another gateway may have loaded or unloaded something."""
         for model in list(self._seen):
             ready = False
-            with suppress(ModelAbsent), self._asking(f"whether {model} is ready"):
-                ready = await self._client.is_model_ready(*model, client_timeout=ASK_S)
+            with suppress(ModelAbsent), self._line.asking(f"whether {model} is ready"):
+                ready = await self._line.client.is_model_ready(*model, client_timeout=ASK_S)
             if ready != (model in self._ready):
                 await self.look()
                 break
@@ -331,8 +268,8 @@ class Endpoint:
         self._ready.clear()
         self._dead.clear()
         self._regions.clear()
-        with self._asking("the server's version"):
-            server = await self._client.get_server_metadata(client_timeout=ASK_S)
+        with self._line.asking("the server's version"):
+            server = await self._line.client.get_server_metadata(client_timeout=ASK_S)
         self.engine = f"triton {server.version}"
         await self.look()
         logger.info("%s answers: %s", self.url, self.engine)
@@ -345,56 +282,9 @@ class Endpoint:
 
     async def _load(self, name: str, versions: set[str], config: model_config_pb2.ModelConfig) -> None:
         try:
-            with self._asking(f"loading {name} with versions {sorted(versions)}"):
-                await self._client.load_model(name, config=override(config, versions), client_timeout=LOAD_S)
+            with self._line.asking(f"loading {name} with versions {sorted(versions)}"):
+                await self._line.client.load_model(name, config=override(config, versions), client_timeout=LOAD_S)
         except (EngineDown, EngineSilent):
             raise
         except EngineFailed as exc:
             raise LoadRefused(f"the engine cannot load model {name!r}; its log says why") from exc
-
-    @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """For questions that have no deadline of a request: silence is the server's failure, not lateness."""
-        try:
-            with self._translated(what):
-                yield
-        except DeadlineExceeded as exc:
-            self.suspicion.set()
-            raise EngineSilent(f"the engine does not answer: {what}") from exc
-
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except InferenceServerException as exc:
-            status, text = str(exc.status()).removeprefix("StatusCode."), str(exc.message())
-            error = _meaning(status, text)
-            if type(error) is EngineFailed or isinstance(error, ModelDead):
-                # Said here, because those who wait are told nothing internal.
-                logger.error("%s: %s failed: %s %s", self.url, doing, status, text.partition("\n")[0])
-            if isinstance(error, EngineDown):
-                self._mark(up=False)
-            raise error from exc
-
-    def _mark(self, *, up: bool) -> None:
-        if self._up and not up:
-            logger.error("%s does not answer", self.url)
-        self._up = up
-        self._metrics.endpoint_up.labels(self.url).set(up)
-
-
-def _meaning(status: str, text: str) -> EngineFailed | Overloaded | DeadlineExceeded:
-    """Triton says the same status for many things, so that its words must be read."""
-    if status == "DEADLINE_EXCEEDED" or "Request timeout expired" in text:
-        return DeadlineExceeded("the deadline passed before the engine answered")
-    if "Exceeds maximum queue size" in text:
-        return Overloaded("the engine's queue is full")
-    if "unknown model" in text:
-        return ModelAbsent("the engine does not have the model loaded")
-    if "is not healthy" in text:
-        return ModelDead("the model's process has died")
-    if "Unable to find shared memory region" in text:
-        return RegionUnknown("the engine does not know the shared memory")
-    if status == "UNAVAILABLE":
-        return EngineDown("the engine cannot be reached")
-    return EngineFailed("the engine could not do what it was asked")

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferResult, model_config_pb2
 
 from service.engine.contract import Contract, candidates, engine_file, passport_of, read_config
-from service.engine.endpoint import Batch, Endpoint, ModelAbsent, ModelDead, RegionUnknown
+from service.engine.endpoint import Batch, Endpoint
 from service.engine.papers import admit
 from service.engine.protocol import ModelVersion, Passport, Target
 from service.engine.repository import StoredModel
 from service.engine.shared_memory import Slot, Slots, sweep
+from service.engine.triton_errors import ModelAbsent, ModelDead, RegionUnknown
 from service.engine.watch import Lease, Watch
 from service.errors import EngineDown, EngineFailed, Overloaded, RepositoryError
 from service.metrics import Metrics
