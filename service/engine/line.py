@@ -74,7 +74,7 @@ class Line:
         self._metrics.endpoint_up.labels(self.url).set(up)
 
     def call_back(self) -> None:
-        """Ends what it was given: a server that hangs keeps its connections, and would hold it all until the deadline."""
+        """Ends what it was given: a server that hangs keeps its connections, and would hold all until the deadline."""
         for cut in self._cuts:
             cut.reschedule(asyncio.get_running_loop().time())
         self._cuts.clear()
