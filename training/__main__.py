@@ -20,7 +20,17 @@ from training.config import ConfigError, load_config
 from training.data import CocoDataset, DatasetError, open_part
 from training.data.inspection.command import add_command as add_check
 from training.distributed import identify
-from training.evaluate import ClassScore, EndpointError, Evaluation, Examination, detect_endpoint, examine, score
+from training.evaluate import (
+    ClassScore,
+    Endpoint,
+    EndpointError,
+    Evaluation,
+    Examination,
+    detect_endpoint,
+    examine,
+    score,
+)
+from training.evaluate.endpoint import read_key
 from training.evaluate.model import PROTOCOLS, Model, Way, choose_device, open_model
 from training.evaluate.progress import shown
 from training.evaluate.report import Subject, describe, describe_service, write_page
@@ -121,6 +131,8 @@ def _add_evaluate(commands: Any) -> None:
     )
     command.add_argument("--url", help="base URL of a running service")
     command.add_argument("--model", default="vehicles", help="with --url: the model (default: vehicles)")
+    text = "with --url: file with the API key that it asks for (default: what YOLOV7_KEY holds)"
+    command.add_argument("--key-file", type=Path, metavar="FILE", help=text)
     command.add_argument(
         "--data", type=Path, required=True, help="a COCO json, or a set, of which the part val is taken"
     )
@@ -202,11 +214,12 @@ def _anchors(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     if not (arguments.checkpoint or arguments.url):
         raise ConfigError("evaluate what? A checkpoint, or --url of a running service, or both")
+    services = [Endpoint(arguments.url, read_key(arguments.key_file))] if arguments.url else []
     dataset, model = open_part(arguments.data, "val"), _model(arguments) if arguments.checkpoint else None
     found: dict[str, Examination] = {}
     for name, detections in [
         *([(model.name, model.detect(dataset))] if model else []),
-        *([(arguments.url, detect_endpoint(arguments.url, arguments.model, dataset))] if arguments.url else []),
+        *((service.url, detect_endpoint(service, arguments.model, dataset)) for service in services),
     ]:
         found[name] = examine(dataset, shown(detections, len(dataset), name))
         _print_examination(found[name], f"{name} on {arguments.data}")

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from training.data import CocoDataset
-from training.evaluate import EndpointError, detect_endpoint
-from training.evaluate.endpoint import read_detections
+from training.evaluate import Endpoint, EndpointError, detect_endpoint
+from training.evaluate.endpoint import read_detections, read_key
 
 ASKED: list[tuple[str, str, int]] = []
+KEYS: list[str | None] = []
 BOX = {"x1": 1.5, "y1": 2.25, "x2": 30.125, "y2": 40.0}
 
 
@@ -25,6 +26,7 @@ class Service(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         ASKED.append((self.path, self.headers["Content-Type"], len(body)))
+        KEYS.append(self.headers["Authorization"])
         good = body.startswith(b"\xff\xd8")
         found = [{"label": "b", "class_id": 1, "score": 0.5, "box": BOX}]
         answer = json.dumps({"detections": found} if good else {"title": "Unsupported image"}).encode()
@@ -40,6 +42,7 @@ class Service(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     ASKED.clear()
+    KEYS.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -58,7 +61,7 @@ def dataset(folder: Path, suffix: str) -> CocoDataset:
 
 
 def test_every_image_is_asked_for_once_by_the_served_protocol(tmp_path: Path, url: str):
-    answers = list(detect_endpoint(url, "mine", dataset(tmp_path, ".jpg")))
+    answers = list(detect_endpoint(Endpoint(url), "mine", dataset(tmp_path, ".jpg")))
     assert [image_id for image_id, _ in answers] == [4, 2]
     asked = parse_qs(urlsplit(ASKED[0][0]).query)
     assert asked["model"] == ["mine"]
@@ -69,15 +72,33 @@ def test_every_image_is_asked_for_once_by_the_served_protocol(tmp_path: Path, ur
         assert (found.scores.tolist(), found.class_ids.tolist()) == ([0.5], [1])
 
 
+def test_a_key_goes_with_every_picture_and_into_no_message(tmp_path: Path, url: str):
+    (tmp_path / "key").write_text("secret\n")
+    list(detect_endpoint(Endpoint(url), "mine", dataset(tmp_path, ".jpg")))
+    keyed = Endpoint(url, read_key(tmp_path / "key"))
+    list(detect_endpoint(keyed, "mine", CocoDataset.open(tmp_path / "val.json")))
+    assert KEYS == [None, None, "Bearer secret", "Bearer secret"]
+    assert "secret" not in f"{keyed} {keyed!r}"
+
+
+@pytest.mark.parametrize("text", ["", "two words", "two\nlines", "schlüssel"])
+def test_a_file_without_a_key_is_named(tmp_path: Path, text: str):
+    (tmp_path / "key").write_text(text, encoding="utf-8")
+    with pytest.raises(EndpointError, match=r"key holds no API key"):
+        read_key(tmp_path / "key")
+    with pytest.raises(EndpointError, match=r"cannot read the API key: .*nowhere"):
+        read_key(tmp_path / "nowhere")
+
+
 def test_a_refused_image_is_told_in_the_services_words(tmp_path: Path, url: str):
     with pytest.raises(EndpointError, match=r"\d\.png: 415 .*Unsupported image"):
-        list(detect_endpoint(url, "mine", dataset(tmp_path, ".png")))
+        list(detect_endpoint(Endpoint(url), "mine", dataset(tmp_path, ".png")))
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://host:eight"])
 def test_what_is_no_web_address_is_named(tmp_path: Path, url: str):
     with pytest.raises(EndpointError, match=r"is not http://HOST or https://HOST|Port could not be cast"):
-        list(detect_endpoint(url, "mine", dataset(tmp_path, ".jpg")))
+        list(detect_endpoint(Endpoint(url), "mine", dataset(tmp_path, ".jpg")))
 
 
 @pytest.mark.parametrize("answer", [{}, {"detections": 3}, {"detections": [{"score": 1}]}])
@@ -88,4 +109,4 @@ def test_an_answer_of_something_else_is_named(answer: dict[str, object]):
 
 def test_a_service_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9 does not answer"):
-        list(detect_endpoint("http://127.0.0.1:9", "mine", dataset(tmp_path, ".jpg")))
+        list(detect_endpoint(Endpoint("http://127.0.0.1:9"), "mine", dataset(tmp_path, ".jpg")))

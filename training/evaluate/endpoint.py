@@ -5,8 +5,10 @@ This is what a user gets, so it is what a model's AP is stated for. It knows the
 
 import http.client
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,18 +21,42 @@ from training.data import CocoDataset
 
 _TIMEOUT_S = 60.0
 _CLIENTS = 4
+_KEY = "YOLOV7_KEY"
 
 
 class EndpointError(RuntimeError):
     """The service did not answer, or refused an image; the message holds its own words."""
 
 
-def detect_endpoint(url: str, model: str, dataset: CocoDataset) -> Iterator[tuple[int, Detections]]:
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A running service: its base URL, and the API key that it asks for; empty where it asks for none."""
+
+    url: str
+    key: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def read_key(file: Path | None) -> str:
+    """Return the key in ``file``, or without one that of the environment. Raises EndpointError for what is no key."""
+    try:
+        key = os.environ.get(_KEY, "") if file is None else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise EndpointError(f"cannot read the API key: {exc}") from exc
+    key = key.strip()
+    if (file is not None and not key) or not (key.isascii() and key.isprintable()) or " " in key:
+        raise EndpointError(f"{file or _KEY} holds no API key")
+    return key
+
+
+def detect_endpoint(endpoint: Endpoint, model: str, dataset: CocoDataset) -> Iterator[tuple[int, Detections]]:
     """Yield (image id, detections in original pixels) of ``POST url/v1/detect``, one by one. Raises EndpointError."""
     path = served_path(model)
 
     def ask(file: Path) -> Detections:
-        return read_detections(post_image(url, path, file.read_bytes(), file.name))
+        return read_detections(post_image(endpoint, path, file.read_bytes(), file.name))
 
     with ThreadPoolExecutor(_CLIENTS) as pool:
         yield from zip(
@@ -50,34 +76,39 @@ def served_path(model: str) -> str:
     return f"/v1/detect?{urlencode(options)}"
 
 
-def post_image(url: str, path: str, data: bytes, name: str) -> dict[str, Any]:
+def post_image(endpoint: Endpoint, path: str, data: bytes, name: str) -> dict[str, Any]:
     """Return the service's answer for a file called ``name``, inferred anew. Raises EndpointError."""
     headers = {
         "Content-Type": _content_type(Path(name)),
         "X-Request-Timeout-Ms": str(int(_TIMEOUT_S * 1000)),
         "Cache-Control": "no-store",
     }
-    status, body = _request(url, "POST", path, data, headers)
+    status, body = _request(endpoint, "POST", path, data, headers)
     if status != http.HTTPStatus.OK:
         raise EndpointError(f"{name}: {status} {body.decode(errors='replace')}")
-    return _object(url, body)
+    return _object(endpoint.url, body)
 
 
-def ask(url: str, path: str) -> bytes:
+def ask(endpoint: Endpoint, path: str) -> bytes:
     """Return the body of ``GET url/path``. Raises EndpointError."""
-    status, body = _request(url, "GET", path, None, {})
+    status, body = _request(endpoint, "GET", path, None, {})
     if status != http.HTTPStatus.OK:
-        raise EndpointError(f"{url}{path}: {status} {body.decode(errors='replace')}")
+        raise EndpointError(f"{endpoint}{path}: {status} {body.decode(errors='replace')}")
     return body
 
 
-def ask_object(url: str, path: str) -> dict[str, Any]:
+def ask_object(endpoint: Endpoint, path: str) -> dict[str, Any]:
     """Return the JSON object of ``GET url/path``. Raises EndpointError."""
-    return _object(url, ask(url, path))
+    return _object(endpoint.url, ask(endpoint, path))
 
 
-def _request(url: str, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+def _request(
+    endpoint: Endpoint, method: str, path: str, data: bytes | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    url = endpoint.url
     parts = urlsplit(url)
+    if endpoint.key:
+        headers = headers | {"Authorization": f"Bearer {endpoint.key}"}
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     try:
         port = parts.port

@@ -10,7 +10,10 @@ from training.export.gate.trial import Trial
 from training.export.gate.verdict import points_lost, worst_class
 
 PLOT = "engines.svg"
-HEADS = ("engine", "AP", "against", "worst class", "boxes agree", "batches", "shapes", "alone", "8 at once")
+HEADS = (
+    *("engine", "AP", "against", "worst class", "boxes agree", "boxes, px", "scores"),
+    *("batches", "shapes", "alone", "8 at once"),
+)
 
 
 def rows(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> list[tuple[str, ...]]:
@@ -24,7 +27,9 @@ def rows(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> list[
                 f"{100 * trial.evaluation.ap:.2f}",
                 _change(-points_lost(parent.ap, trial.evaluation.ap)),
                 f"{name} {_change(-lost)}",
-                _share(trial.alike),
+                _share(trial.alike.share),
+                _apart(trial.alike.boxes_px),
+                _apart(trial.alike.scores),
                 f"{_share(trial.together)}, up to {trial.largest_batch}",
                 _share(min((share for share in trial.shapes.values() if share == share), default=float("nan"))),
                 *(f"{trial.latency_ms[name]:.1f} ms" if name in trial.latency_ms else "" for name in ("1", "8")),
@@ -34,8 +39,8 @@ def rows(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> list[
 
 
 def label(trial: Trial) -> str:
-    """What an engine is called: its file and what it computed in."""
-    return f"{trial.file} in {trial.precision}"
+    """What an engine is called: its file, what it computed in, and where, if that was elsewhere."""
+    return f"{trial.file} in {trial.precision}" + (f" at {trial.url}" if trial.url else "")
 
 
 def render(table: Sequence[Sequence[str]], trials: Sequence[Trial], *, data: str, command: str) -> str:
@@ -44,10 +49,10 @@ def render(table: Sequence[Sequence[str]], trials: Sequence[Trial], *, data: str
     where = "; ".join(dict.fromkeys(f"{trial.engine} on {trial.device}" for trial in trials))
     words = (
         f"Each through a running service, on {data}: AP in points by the protocol served, and against the first "
-        "row; boxes that score 0.25 or more and that both have; boxes of a picture in a batch (of up to so many) "
-        "and alone; the input shape that agrees least with ONNX Runtime; time from request to answer of one "
-        "picture alone, and until eight that came at once were answered. What has no times was tried in ONNX Runtime, "
-        f"outside the service. {where}. Made by `{command}`."
+        "row; boxes that score 0.25 or more and that both have, and how far those lie apart, on average and at most; "
+        "boxes of a picture in a batch (of up to so many) and alone; the input shape that agrees least with ONNX "
+        "Runtime; time from request to answer of one picture alone, and until eight that came at once were answered. "
+        f"What has no times was tried in ONNX Runtime, outside the service. {where}. Made by `{command}`."
     )
     return "\n\n".join(
         [
@@ -79,6 +84,11 @@ def plot(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> str:
 
 def _change(points: float) -> str:
     return f"{round(points, 2) + 0.0:+.2f}"  # no minus before a zero
+
+
+def _apart(mean_and_most: tuple[float, float]) -> str:
+    mean, most = mean_and_most
+    return "" if mean != mean else f"{mean:.2g}, at most {most:.2g}"
 
 
 def _share(share: float) -> str:

@@ -11,19 +11,20 @@ import numpy as np
 from service.vision.detections import Detections
 from service.vision.passport import Seen
 from training.data import CocoDataset, DatasetImage
+from training.evaluate import Endpoint
 from training.evaluate.endpoint import post_image, read_detections
-from training.export.gate.trial import FLOOR
+from training.export.gate.subject import FLOOR
 
 BINS = 15
 _CLIENTS = 4
 
 
-def see(url: str, model: str, dataset: CocoDataset, data: str) -> Seen:
+def see(endpoint: Endpoint, model: str, dataset: CocoDataset, data: str) -> Seen:
     """Ask the service for every picture of ``dataset``, which is called ``data``. Raises EndpointError."""
     path = f"/v1/detect?{urlencode({'model': model, 'confidence': FLOOR})}"
 
     def look(image: DatasetImage) -> Detections:
-        return read_detections(post_image(url, path, image.path.read_bytes(), image.path.name))
+        return read_detections(post_image(endpoint, path, image.path.read_bytes(), image.path.name))
 
     with ThreadPoolExecutor(_CLIENTS) as pool:
         return summarise(dataset, zip(dataset.images, pool.map(look, dataset.images), strict=True), data)

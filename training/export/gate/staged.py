@@ -60,9 +60,17 @@ class Staged:
         file = self.folder / name
         return (file, file.with_suffix(".bin")) if file.suffix == ".xml" else (file,)
 
+    def digests(self, name: str) -> dict[str, str]:
+        """SHA-256 of an engine file and of what belongs to it, by name, as they lie there now. Raises ExportError."""
+        try:
+            return {part.name: sha256_of(part) for part in self.files_of(name)}
+        except OSError as exc:
+            raise ExportError(f"{exc.filename}: {exc.strerror}") from exc
+
 
 def read_staged(path: Path) -> Staged:
     """Read a model's folder, of which the current version is taken, or a version's. Raises ExportError."""
+    path = path.absolute()  # of "." the parent is "." again
     try:
         spec = ModelSpec.from_json((path / "spec.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, SpecError) as exc:

@@ -6,7 +6,7 @@
     shapes      a few pictures stretched to each input shape, against ONNX Runtime in float32
     latency     one picture alone, and eight that come at once
 
-It knows a URL, and neither files nor what started the service.
+It knows an endpoint, and neither files nor what started the service.
 """
 
 import re
@@ -22,33 +22,31 @@ import cv2
 import numpy as np
 
 from service.vision.detections import Detections
-from service.vision.letterbox import Letterbox, choose_shape
-from service.vision.postprocess import SERVED_EVALUATION, postprocess
-from training.data import CocoDataset, read_pixels
-from training.evaluate import Evaluation, Infer, detect_endpoint, score
+from training.evaluate import Endpoint, Evaluation, detect_endpoint, score
 from training.evaluate.endpoint import ask, ask_object, post_image, read_detections, served_path
 from training.evaluate.progress import shown
-from training.export.gate.agreement import Alike, agreement
+from training.export.gate.agreement import Agreement, Alike, agreement
+from training.export.gate.subject import FLOOR, PICTURES, Subject
 from training.export.session import ExportError
 
-FLOOR = 0.25  # what a request that names no confidence is answered
 SAME_OBJECT = Alike(iou=0.8, score=0.1, floor=FLOOR)
 # Of a batch: the same kernels on the same numbers, in another order of summation at most.
 SAME_ANSWER = Alike(iou=0.95, score=0.02, floor=0.05)
-PICTURES = 16
 AT_ONCE = 8
 ROUNDS = 3
-SHAPE_PICTURES = 8
+# What is asked at once must be answered before requests expire, which is after a minute.
+_AT_ONCE_MS = 30_000
 _BUCKET = re.compile(r'^yolov7_batch_size_bucket\{.*?le="([0-9.]+)".*?\} ([0-9.e+]+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was found. precision: what the service says it computes in; file: the engine file, if it is known.
+    """What was found. file: the engine file. precision: what the service says it computes in. engine: and version.
 
-    alike: the share of boxes that the parent has too. together: the same of pictures in a batch and alone; largest
-    batch: how many of them the service joined at most. shapes: the share for each input shape (H, W) that pictures can
-    get; NaN where there is no box. All shares are of 1.
+    alike: the parent's boxes and this engine's. together: the share of boxes that pictures have in a batch and alone;
+    largest batch: how many of them the service joined at most. shapes: the share for each input shape (H, W) that
+    pictures can get; NaN where there is no box. All shares are of 1. url: of a service that ran before; empty for one
+    that was started for this.
     """
 
     file: str
@@ -57,22 +55,12 @@ class Trial:
     device: str
     evaluation: Evaluation
     detections: Mapping[int, Detections] = field(repr=False)
-    alike: float
+    alike: Agreement
     together: float
     largest_batch: int
     shapes: Mapping[tuple[int, int], float]
     latency_ms: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Subject:
-    """What is tried: the model, by name; the set; the f32 graph's function; what the parent found, by image id."""
-
-    name: str
-    shapes_hw: tuple[tuple[int, int], ...]
-    dataset: CocoDataset
-    infer: Infer
-    parent: Mapping[int, Detections] | None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +71,20 @@ class _Alone:
     found: Mapping[int, Detections]
     latency_ms: float
 
+    @property
+    def at_once(self) -> int:
+        """How many may be asked at once, so that all are answered in time."""
+        return max(1, min(PICTURES, int(_AT_ONCE_MS / max(self.latency_ms, 1))))
 
-def try_engine(url: str, file: str, subject: Subject) -> Trial:
-    """Ask the service at ``url`` everything but batches of more than one. Raises EndpointError, ExportError."""
-    about = describe(url, subject.name)
-    alone = _ask_alone(url, subject)
-    latency = {"1": alone.latency_ms, str(AT_ONCE): _ask_at_once(url, subject.name, alone)}
+
+def try_engine(endpoint: Endpoint, file: str, subject: Subject) -> Trial:
+    """Ask the service everything. Raises EndpointError, ExportError."""
+    about = describe(endpoint, subject.name)
+    alone = _ask_alone(endpoint, subject)
+    latency = {"1": alone.latency_ms, **_ask_at_once(endpoint, subject.name, alone)}
     dataset = subject.dataset
     title = f"{subject.name} {about['precision']}"
-    found = dict(shown(detect_endpoint(url, subject.name, dataset), len(dataset), title))
-    parent = found if subject.parent is None else subject.parent
+    found = dict(shown(detect_endpoint(endpoint, subject.name, dataset), len(dataset), title))
     return Trial(
         file=file,
         precision=about["precision"],
@@ -100,90 +92,88 @@ def try_engine(url: str, file: str, subject: Subject) -> Trial:
         device=about["device"],
         evaluation=score(dataset, found.items()),
         detections=found,
-        alike=agreement(parent, found, SAME_OBJECT),
-        together=_together(url, subject, alone),
-        largest_batch=_largest_batch(url),
-        shapes=_try_shapes(url, subject),
+        alike=agreement(subject.parent, found, SAME_OBJECT),
+        together=_together(endpoint, subject, alone),
+        largest_batch=_largest_batch(endpoint),
+        shapes=_try_shapes(endpoint, subject),
         latency_ms={name: round(value, 2) for name, value in latency.items()},
     )
 
 
-def try_batches(url: str, subject: Subject, trial: Trial) -> tuple[float, int]:
+def try_batches(endpoint: Endpoint, subject: Subject, trial: Trial) -> tuple[float, int]:
     """Return ``together`` and ``largest_batch`` of a service that joins pictures, against one that does not."""
-    describe(url, subject.name)
-    alone = _ask_alone(url, subject)
-    before = {image.id: trial.detections[image.id] for image in subject.dataset.images[:PICTURES]}
-    shares = [agreement(before, alone.found, SAME_ANSWER), _together(url, subject, alone)]
-    return min(shares), _largest_batch(url)
+    describe(endpoint, subject.name)
+    alone = _ask_alone(endpoint, subject)
+    before = {image.id: trial.detections[image.id] for image in subject.pictures}
+    shares = [agreement(before, alone.found, SAME_ANSWER).share, _together(endpoint, subject, alone)]
+    return min(shares), _largest_batch(endpoint)
 
 
-def describe(url: str, name: str) -> dict[str, Any]:
-    """Return what the service says of the model. Raises ExportError where it takes no requests for it."""
-    about = ask_object(url, f"/v1/models/{name}")
+def describe(endpoint: Endpoint, name: str) -> dict[str, Any]:
+    """Return what the service says of the model. Raises EndpointError, and ExportError where it takes no requests."""
+    about = ask_object(endpoint, f"/v1/models/{name}")
+    if missing := {"version", "ready", "reason", "sha256", "engine", "device", "precision"} - set(about):
+        raise ExportError(f"{endpoint} says nothing of {min(missing)}: is it the service, and of this version?")
     if not about["ready"]:
         raise ExportError(f"{name}/{about['version']} is not ready: {about['reason']}")
     return about
 
 
-def _ask_alone(url: str, subject: Subject) -> _Alone:
+def _ask_alone(endpoint: Endpoint, subject: Subject) -> _Alone:
     path = served_path(subject.name)
-    images = subject.dataset.images[:PICTURES]
-    files = tuple((image.path.name, image.path.read_bytes()) for image in images)
-    post_image(url, path, files[0][1], files[0][0])  # the first request of all pays for what is done once
+    files = tuple((image.path.name, image.path.read_bytes()) for image in subject.pictures)
+    post_image(endpoint, path, files[0][1], files[0][0])  # the first request of all pays for what is done once
     found, took = {}, []
-    for image, (name, data) in zip(images, files, strict=True):
-        answer, seconds = _timed(lambda name=name, data=data: post_image(url, path, data, name))  # type: ignore[misc]
+    for image, (name, data) in zip(subject.pictures, files, strict=True):
+        answer, seconds = _timed(lambda name=name, data=data: post_image(endpoint, path, data, name))  # type: ignore[misc]
         found[image.id] = read_detections(answer)
         took.append(seconds)
     return _Alone(files, found, 1000 * statistics.median(took))
 
 
-def _ask_at_once(url: str, model: str, alone: _Alone) -> float:
-    """Milliseconds until eight pictures that come at once are answered; the median of a few times."""
+def _ask_at_once(endpoint: Endpoint, model: str, alone: _Alone) -> dict[str, float]:
+    """Milliseconds until eight pictures that come at once are answered, the median of a few times; none if too many."""
+    if alone.at_once < AT_ONCE:
+        return {}
     path = served_path(model)
     files = [alone.files[index % len(alone.files)] for index in range(AT_ONCE)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
 
         def burst() -> list[dict[str, Any]]:
-            return list(pool.map(lambda file: post_image(url, path, file[1], file[0]), files))
+            return list(pool.map(lambda file: post_image(endpoint, path, file[1], file[0]), files))
 
-        return 1000 * statistics.median(_timed(burst)[1] for _ in range(ROUNDS))
+        return {str(AT_ONCE): 1000 * statistics.median(_timed(burst)[1] for _ in range(ROUNDS))}
 
 
-def _together(url: str, subject: Subject, alone: _Alone) -> float:
+def _together(endpoint: Endpoint, subject: Subject, alone: _Alone) -> float:
     """The share of boxes that pictures have alone and at once."""
     path = served_path(subject.name)
     shares = []
-    with ThreadPoolExecutor(PICTURES) as pool:
+    with ThreadPoolExecutor(alone.at_once) as pool:
         for _ in range(ROUNDS):
-            answers = pool.map(lambda file: read_detections(post_image(url, path, file[1], file[0])), alone.files)
-            shares.append(agreement(alone.found, dict(zip(alone.found, answers, strict=True)), SAME_ANSWER))
+            answers = pool.map(lambda file: read_detections(post_image(endpoint, path, file[1], file[0])), alone.files)
+            found = dict(zip(alone.found, answers, strict=True))
+            shares.append(agreement(alone.found, found, SAME_ANSWER).share)
     return min(shares)
 
 
-def _largest_batch(url: str) -> int:
+def _largest_batch(endpoint: Endpoint) -> int:
     """The bound of the histogram's last bucket that is larger than the one before; 1 where none is."""
-    buckets = [(float(bound), float(count)) for bound, count in _BUCKET.findall(ask(url, "/metrics").decode())]
+    buckets = [(float(bound), float(count)) for bound, count in _BUCKET.findall(ask(endpoint, "/metrics").decode())]
     grown = [bound for (_, before), (bound, count) in pairwise(buckets) if count > before]
     return int(max(grown, default=1))
 
 
-def _try_shapes(url: str, subject: Subject) -> dict[tuple[int, int], float]:
-    """Compare a few pictures of the set, stretched to each input shape, with ONNX Runtime; lossless on the way."""
+def _try_shapes(endpoint: Endpoint, subject: Subject) -> dict[tuple[int, int], float]:
+    """Compare a few pictures, stretched to each input shape, with the f32 graph's answers; lossless on the way."""
     path = served_path(subject.name)
     shares = {}
-    for shape_hw in subject.shapes_hw:
-        if choose_shape(shape_hw, subject.shapes_hw) != shape_hw:
-            continue  # a roomier shape is always preferred: no picture gets this one
-        ours, theirs = {}, {}
-        for image in subject.dataset.images[:SHAPE_PICTURES]:
-            pixels = cv2.resize(read_pixels(image), shape_hw[::-1]).astype(np.uint8, copy=False)
-            letterbox = Letterbox.fit(shape_hw, shape_hw)
-            candidates = subject.infer(letterbox.apply(pixels)[None])[0]
-            ours[image.id] = postprocess(candidates, letterbox, SERVED_EVALUATION)
+    for each in subject.stretched:
+        found = {}
+        for key, pixels in each.pixels.items():
             data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
-            theirs[image.id] = read_detections(post_image(url, path, data, f"{image.id}.png"))
-        shares[shape_hw] = agreement(ours, theirs, SAME_OBJECT)
+            found[key] = read_detections(post_image(endpoint, path, data, f"{key}.png"))
+        shares[each.shape_hw] = agreement(each.expected, found, SAME_OBJECT).share
     return shares
 
 

@@ -28,16 +28,19 @@ def judge(trial: Trial, parent: Evaluation, bounds: Bounds) -> list[str]:
     against = []
     if (lost := points_lost(parent.ap, trial.evaluation.ap)) > bounds.drop:
         against.append(f"AP fell by {lost:.2f} points, {bounds.drop:g} are allowed")
-    for name, lost in sorted(class_losses(parent, trial.evaluation).items(), key=lambda item: -item[1]):
-        if lost > bounds.class_drop:
-            against.append(f"class {name} fell by {lost:.2f} points, {bounds.class_drop:g} are allowed")
+    fallen = {name: lost for name, lost in class_losses(parent, trial.evaluation).items() if lost > bounds.class_drop}
+    for name, lost in sorted(fallen.items(), key=lambda item: -item[1]):
+        against.append(f"class {name} fell by {lost:.2f} points, {bounds.class_drop:g} are allowed")
     shares = [
-        ("boxes agree with the parent's", trial.alike, bounds.alike),
+        ("boxes agree with the parent's", trial.alike.share, bounds.alike),
         ("boxes are the same in a batch and alone", trial.together, bounds.together),
         *((f"boxes agree at {height}x{width}", share, bounds.shape) for (height, width), share in trial.shapes.items()),
     ]
     # NaN, of no box at all, is below nothing.
     against += [f"only {share:.1%} of {what}, {least:.0%} must" for what, share, least in shares if share < least]
+    name, lost = worst_class(parent, trial.evaluation)
+    if against and not fallen and lost > 0:
+        against.append(f"class {name} lost most, {lost:.2f} points")
     return against
 
 
