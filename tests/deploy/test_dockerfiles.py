@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DOCKERFILES = sorted((Path(__file__).resolve().parents[2] / "deploy").glob("*.Dockerfile"))
-GATEWAY, TRAINING = DOCKERFILES
+[GATEWAY] = [path for path in DOCKERFILES if path.name == "gateway.Dockerfile"]
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
