@@ -26,6 +26,8 @@ from service.benchmark.target import INCLUDES, Server, Target, ask
 from service.client.errors import ClientError
 
 DEFAULT_CLIENTS = (1, 4)
+# Of what is printed into a file or a pipe.
+WIDTH = 120
 
 
 def run(arguments: Namespace) -> None:
@@ -47,7 +49,7 @@ def _run(arguments: Namespace) -> None:
     _check_outputs(arguments)
     program, target, pictures = find_k6(), _target(arguments), _pictures(arguments)
     server = ask(target, pictures.files[0], timeout_s=arguments.timeout)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     with K6(program, target, pictures) as k6:
         about = {
@@ -125,10 +127,12 @@ def _headline(about: dict[str, Any], server: Server, pictures: Pictures) -> Sequ
 def _print(run: Run, console: Console) -> None:
     if run.steps:
         console.print(view.table(run.steps, run.knee))
-        console.print("latency in ms, of answers 200, from the post to the last byte")
+        console.print(
+            "latency in ms, of answers 200, from the post to the last byte; k6: cores that the generator kept busy"
+        )
     failure = next((step.figures.failure for step in run.steps if step.figures.failure), None)
     if failure:
-        console.print(f"one failure of the generator: {failure}", markup=False)
+        console.print(f"one of those without an answer: {failure}", markup=False)
     if run.knee:
         console.print(view.knee_line(run.knee))
 
@@ -138,8 +142,8 @@ def _write(run: Run, arguments: Namespace, server: Server, about: dict[str, Any]
         _put(arguments.json, json.dumps(report(run, server=server, about=about), indent=2) + "\n")
     if arguments.plot:
         machine = about["machine"]
-        title = f"{server.title}, {about['requests']['pictures']}, {machine['cores']} cores, end to end with NMS"
-        _put(arguments.plot, plot(run.steps, run.knee, title))
+        subtitle = f"{about['requests']['pictures']}; {machine['cores']} cores; end to end, decode and NMS included"
+        _put(arguments.plot, plot(run.steps, run.knee, server.title, subtitle))
 
 
 def _put(path: Path, text: str) -> None:

@@ -64,10 +64,10 @@ def _add_load(parser: ArgumentParser) -> None:
         help="open loop: requests a second, answered or not; --clients then bounds those in flight",
     )
     group.add_argument(
-        "--seconds", type=_positive, default=10.0, help="that each step is measured (default: %(default)g)"
+        "--seconds", type=_second_or_more, default=10.0, help="that each step is measured (default: %(default)g)"
     )
     group.add_argument(
-        "--warm-up", type=_not_negative, default=3.0, metavar="SECONDS", help="before, uncounted (default: %(default)g)"
+        "--warm-up", type=_none_or_more, default=3.0, metavar="SECONDS", help="before, uncounted (default: %(default)g)"
     )
     group.add_argument(
         "--timeout", type=_positive, default=30.0, metavar="SECONDS", help="of one request (default: %(default)g)"
@@ -90,8 +90,15 @@ def _positive(text: str) -> float:
     return value
 
 
-def _not_negative(text: str) -> float:
-    return 0.0 if float(text) == 0 else _positive(text)
+def _second_or_more(text: str) -> float:
+    value = _positive(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text} is less than the second that k6 runs at least")
+    return value
+
+
+def _none_or_more(text: str) -> float:
+    return 0.0 if float(text) == 0 else _second_or_more(text)
 
 
 def _whole(text: str) -> int:

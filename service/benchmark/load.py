@@ -17,7 +17,8 @@ class Load:
     clients: without a rate, so many clients post their next picture as soon as the last is answered (closed loop).
     rate: requests a second, evenly spaced, that come whether or not those before were answered (open loop); then
         `clients` is how many may be in flight, and a request that finds no room is dropped, and counted.
-    seconds: how long is measured. warm_up_s: how long the same was offered before, which is not counted.
+    seconds: how long is measured, 1 at least. warm_up_s: how long the same was offered before, which is not counted;
+        0 or at least 1.
     timeout_s: how long one request may take.
     """
 
@@ -31,7 +32,7 @@ class Load:
     def name(self) -> str:
         """For people."""
         if self.rate is not None:
-            return f"{self.rate:g}/s offered"
+            return f"{self.rate:g}/s"
         return f"{self.clients} client{'s' if self.clients > 1 else ''}"
 
     @property

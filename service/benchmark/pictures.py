@@ -53,11 +53,11 @@ class Pictures:
         return places
 
 
-def read_pictures(paths: Sequence[Path]) -> Pictures:
+def read_pictures(paths: Sequence[Path], *, most_bytes: int = MOST_BYTES) -> Pictures:
     """Files, and those in folders whose names end as pictures' do. Raises NoPictures and OSError."""
     found = list(_listed(paths))
     files: list[bytes] = []
-    room = MOST_BYTES
+    room = most_bytes
     for path in found:
         data = path.read_bytes()
         if not data:

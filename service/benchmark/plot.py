@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from service.benchmark.run import Knee, Step
 
 _WIDTH, _HEIGHT = 720.0, 440.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 24.0, 44.0, 52.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 24.0, 60.0, 52.0
 _LINES = {"p50": "#1b7f5c", "p90": "#2f6fb0", "p99": "#c2571a"}
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#222}.title{font-size:14px}.grid{stroke:#ddd}"
@@ -37,7 +37,7 @@ class Axes:
         return _HEIGHT - _BOTTOM - min(max(up, 0.0), 1.0) * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def plot(steps: Sequence[Step], knee: Knee | None, title: str) -> str:
+def plot(steps: Sequence[Step], knee: Knee | None, title: str, subtitle: str = "") -> str:
     """The SVG. Of a search, the rates are drawn and not the client that was alone; steps without answers are not."""
     drawn = [step for step in steps if step.figures.latency_ms and not (knee and step.load.rate is None)]
     drawn.sort(key=lambda step: (step.load.rate or 0.0, step.load.clients))
@@ -46,6 +46,7 @@ def plot(steps: Sequence[Step], knee: Knee | None, title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img">',
         f'<title>{html.escape(title)}</title><style>{_STYLE}</style><rect width="100%" height="100%" fill="#fff"/>',
         _text(_LEFT, 22, title, css="title"),
+        _text(_LEFT, 42, subtitle),
         _grid(axes),
         *(_line(axes, drawn, name) for name in _LINES),
         _legend(),
@@ -74,7 +75,7 @@ def _grid(axes: Axes) -> str:
         y = axes.y(ms)
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>')
         parts.append(_text(_LEFT - 8, y + 4, f"{ms:g}", anchor="end"))
-    step = _round_step(axes.most_per_second / 6)
+    step = _round_step(axes.most_per_second / 8)
     for index in range(int(axes.most_per_second / step) + 1):
         x = axes.x(index * step)
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}"/>')

@@ -97,7 +97,7 @@ class Server:
 def ask(target: Target, picture: bytes, *, timeout_s: float) -> Server:
     """Has one picture detected. Raises a ClientError where the service does not answer that with 200."""
     address = Address.of(target.url, ca=target.ca)
-    headers = web.authorisation(target.key)
+    headers = target.headers | web.authorisation(target.key)
     with httpx.Client(base_url=target.url, headers=headers, verify=address.trust(), trust_env=False) as http:
         detect = web.Request("POST", "/v1/detect", tuple(target.query), picture)
         result: Result = web.read_result(_send(http, detect, timeout_s))

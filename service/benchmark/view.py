@@ -38,23 +38,23 @@ def line(load: Load, figures: Figures) -> str:
 
 
 def table(steps: Sequence[Step], knee: Knee | None) -> Table:
-    """All steps; the one at the knee is marked."""
+    """All steps; the one at the knee is marked. `k6` is how many cores the generator kept busy."""
+    others = any(set(step.figures.statuses) - {"200"} or step.figures.dropped for step in steps)
     rows = Table(box=box.SIMPLE, pad_edge=False)
-    rows.add_column("step")
-    rows.add_column("200s/s", justify="right")
-    for name in PERCENTILES:
-        rows.add_column(name, justify="right")
-    for name in ("answers", "generator"):
-        rows.add_column(name)
+    rows.add_column("step", no_wrap=True)
+    for name in ("200s/s", *PERCENTILES, "k6"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    if others:
+        rows.add_column("answers")
     for step in steps:
         figures = step.figures
-        marks = ("  <- knee" if knee and step is knee.step else "") + (" (cut short)" if figures.cut else "")
+        marks = (" (knee)" if knee and step is knee.step else "") + (" (cut short)" if figures.cut else "")
         rows.add_row(
             step.load.name + marks,
             f"{figures.per_second:.1f}",
             *(milliseconds(figures.latency_ms, name) for name in PERCENTILES),
-            counts(figures),
-            f"{figures.cost.cores:.2f} cores",
+            f"{figures.cost.cores:.2f}",
+            *([counts(figures)] if others else []),
         )
     return rows
 

@@ -1,0 +1,69 @@
+"""The command as a process of its own: ended by a signal, and without k6."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+WAIT_S = 60
+
+
+def wait(holds):
+    until = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < until, "it never came to hold"
+        time.sleep(0.02)
+
+
+def of_this_run(folder):
+    """Processes that have the folder of this run as theirs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if (entry / "cwd").readlink().is_relative_to(folder):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_k6_and_what_was_measured_is_told(serving, tmp_path, how):
+    command = [sys.executable, "-m", "service", "bench", serving.url, "--clients", "2", "--seconds", "60"]
+    command += ["--warm-up", "0", "--size", "128x96", "--json", str(tmp_path / "run.json")]
+    (tmp_path / "of").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "of")}
+    before = serving.detections()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    wait(lambda: serving.detections() > before + 20)
+    assert of_this_run(tmp_path / "of")
+    process.send_signal(how)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130
+    assert "2 clients (cut short)" in out
+    assert "Traceback" not in err
+    [step] = json.loads((tmp_path / "run.json").read_text())["steps"]
+    assert step["cut"]
+    assert step["statuses"]["200"] > 10
+    assert not of_this_run(tmp_path / "of")
+    assert list((tmp_path / "of").iterdir()) == []
+
+
+def test_without_k6_it_is_said_how_to_come_by_it(tmp_path):
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [python, "-m", "service", "bench", "http://127.0.0.1:9"],
+        capture_output=True, text=True, timeout=WAIT_S, env=environment, cwd=sysconfig.get_path("data"), check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "pip install 'yolov7-service[bench]'" in done.stderr
+    assert done.stderr.count("\n") == 1
