@@ -19,7 +19,7 @@ from training.data import CocoDataset, DatasetError
 from training.nets import VARIANTS, build_network
 from training.train import NonFiniteLoss, train
 from training.train.results import read_rows
-from training.train.run import start
+from training.train.start import start
 
 OPTIMIZER = Optimizer(nominal_batch=4, warmup_epochs=1.0, warmup_min_iterations=0, ema_tau=5.0)
 CONFIG = Config(

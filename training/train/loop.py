@@ -26,7 +26,8 @@ from training.train.curve import draw_curve
 from training.train.feed import Pace, watched
 from training.train.guard import Guard, Interrupted
 from training.train.record import add_start, fingerprint
-from training.train.run import Run, best_evaluation, choose_device, start
+from training.train.run import Run, best_evaluation
+from training.train.start import choose_device, start
 from training.train.step import Stepper
 from training.train.stop import Stopped, StopRequest
 from training.train.transfer import rest_frozen_norms

@@ -20,7 +20,7 @@ from training.train import NonFiniteLoss, train
 from training.train.loop import _criterion, _loader, train_one_epoch
 from training.train.record import fingerprint
 from training.train.results import append_row, read_rows
-from training.train.run import start
+from training.train.start import start
 from training.train.step import Stepper
 from training.train.stop import StopRequest
 from training.train.tally import Tally

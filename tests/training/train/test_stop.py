@@ -15,7 +15,7 @@ from training.distributed import Processes
 from training.train import NonFiniteLoss
 from training.train.finite import FiniteCheck
 from training.train.guard import Guard, Interrupted
-from training.train.run import start
+from training.train.start import start
 from training.train.stop import Stopped, StopRequest
 from training.train.validation import evaluate_ema
 

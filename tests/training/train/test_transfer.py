@@ -11,7 +11,7 @@ from training.config import Config, ConfigError
 from training.data import CocoDataset
 from training.nets import VARIANTS, Network, build_network, to_deploy
 from training.train import train
-from training.train.run import _network, start
+from training.train.start import _network, start
 from training.train.transfer import freeze, read_source, rest_frozen_norms, transfer
 
 
