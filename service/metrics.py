@@ -111,7 +111,9 @@ class Metrics:
         self.endpoint_up = gauge("engine_endpoint_up", "1 where the engine answers.", "endpoint", mode="livemin")
         self.reloads = counter("model_reloads", "Models that were reloaded because they had died.", "model")
         self.build_info = gauge("build_info", "Always 1.", "version", "engine", mode="livemax")
-        self.started_at = gauge("start_time_seconds", "When this process started, the latest of several.", mode="livemax")
+        self.started_at = gauge(
+            "start_time_seconds", "When this process started, the latest of several.", mode="livemax"
+        )
 
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
         """Seconds by stage."""

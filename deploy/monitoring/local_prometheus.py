@@ -26,13 +26,19 @@ class PrometheusError(Exception):
 
 
 class LocalPrometheus:
-    """`targets`: host:port by job of prometheus.yml. Its data are in `folder`, which is the caller's to remove."""
+    """`targets`: host:port by job of prometheus.yml. Its data are in `folder`, which is the caller's to remove.
 
-    def __init__(self, folder: Path, targets: Mapping[str, Sequence[str]], port: int) -> None:
+    `alertmanager`: host:port of one that is told, or of none.
+    """
+
+    def __init__(
+        self, folder: Path, targets: Mapping[str, Sequence[str]], port: int, *, alertmanager: str | None = None
+    ) -> None:
         self._folder = folder
         self._targets = {**targets, "prometheus": [f"{HOST}:{port}"]}
         self._url = f"http://{HOST}:{port}"
         self._port = port
+        self._told = [alertmanager] if alertmanager else []
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout_s: float = 30.0) -> None:
@@ -78,7 +84,7 @@ class LocalPrometheus:
     def _config(self) -> dict[str, Any]:
         """Of prometheus.yml all but where things are and how often they are asked."""
         config: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
-        config.pop("alerting")
+        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": self._told}]}]}
         config["global"] = {"scrape_interval": EVERY, "scrape_timeout": EVERY, "evaluation_interval": EVERY}
         for job in config["scrape_configs"]:
             job.pop("dns_sd_configs", None)
