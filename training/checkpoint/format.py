@@ -1,8 +1,8 @@
 """The project's own checkpoint: plain containers and tensors in one file, written atomically, read as weights only.
 
 A checkpoint says what the network is (variant, form, class names), holds its weights under our own keys, and what a
-run needs to go on exactly where it stopped. This module does not know how a run is made of them (``train/start.py``) nor
-the official files (``official.py``).
+run needs to go on exactly where it stopped. This module does not know how a run is made of them (``train/start.py``),
+nor the official files (``official.py``).
 """
 
 import contextlib

@@ -40,7 +40,7 @@ def start(
     """
     processes = processes or Processes()
     device = choose_device(config, processes)
-    network = _network(config, len(class_names)).to(device)
+    network = make_network(config, len(class_names)).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     folder.mkdir(parents=True, exist_ok=True)
     goes_on = (folder / "last.pt").exists()
@@ -88,7 +88,8 @@ def choose_device(config: Config, processes: Processes) -> torch.device:
     return torch.device("cuda", processes.local_rank)
 
 
-def _network(config: Config, num_classes: int) -> Network:
+def make_network(config: Config, num_classes: int) -> Network:
+    """Build the recipe's variant, with its anchors and what it freezes. Raises ConfigError where they do not fit."""
     network = build_network(_variant(config), num_classes=num_classes)
     if config.anchors:
         _set_anchors(network, config.anchors)

@@ -11,7 +11,7 @@ from training.config import Config, ConfigError
 from training.data import CocoDataset
 from training.nets import VARIANTS, Network, build_network, to_deploy
 from training.train import train
-from training.train.start import _network, start
+from training.train.start import make_network, start
 from training.train.transfer import freeze, read_source, rest_frozen_norms, transfer
 
 
@@ -95,7 +95,7 @@ def test_patterns_that_match_nothing_and_too_much_are_refused(network: Network):
 def test_an_entry_without_parameters_may_be_frozen(config: Config, caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO", "training")
     with torch.device("meta"):
-        network = _network(replace(config, variant="w6", freeze=1), num_classes=2)
+        network = make_network(replace(config, variant="w6", freeze=1), num_classes=2)
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert caplog.messages == ["frozen: 0 parameters"]
 
