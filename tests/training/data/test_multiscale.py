@@ -22,3 +22,7 @@ def test_pictures_are_scaled_and_stay_channels_last():
     assert small.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(small, torch.nn.functional.avg_pool2d(images, 2))
     assert rescaled(images, 64) is images
+
+
+def test_a_side_is_never_less_than_one_stride():
+    assert min(draw_side(0, step, image_size=64, stride=64) for step in range(200)) == 64
