@@ -1,10 +1,13 @@
 """Makes a model repository that a tritonserver without a GPU can serve, from one that training.export wrote.
 
-    .venv/bin/python deploy/triton/cpu_repository.py model_repository /tmp/cpu --precision bf16
+    .venv/bin/python deploy/triton/cpu_repository.py model_repository /tmp/cpu --precision int8
 
 Each model keeps its name, versions and tensors; config.pbtxt names the python backend, and each version gets model.py
-beside its model.onnx and spec.json, which are linked where they can be. The embedded engine reads the
+beside its model.onnx, narrower files and papers, which are linked where they can be. The embedded engine reads the
 same folder. Existing files are replaced; a server sees them when it loads the model again.
+
+int8 and fp16 are files that `yolov7-training quantise` and `halve` make. What a CPU computes of fp16 is float32: it is
+here to try that file, not for speed.
 """
 
 import argparse
@@ -14,14 +17,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import openvino as ov
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 MODEL = Path(__file__).with_name("openvino_model.py")
-Precision = Literal["bf16", "f32"]
+Precision = Literal["bf16", "f32", "int8", "fp16"]
+FILES: dict[Precision, str] = {"int8": "model.int8.xml", "fp16": "model.fp16.onnx"}
+MAKERS = {"int8": "quantise", "fp16": "halve"}
 
 
 class RepositoryError(Exception):
@@ -36,12 +41,21 @@ class Choice:
     instances: int
     streams: int
 
+    @property
+    def file(self) -> str:
+        """What of a version is run."""
+        return FILES.get(self.precision, "model.onnx")
+
 
 def convert(source: Path, target: Path, choice: Choice) -> list[str]:
     """Write every model of `source` into `target`; return their names. Raises RepositoryError."""
     configs = sorted(source.glob("*/config.pbtxt"))
     if not configs:
         raise RepositoryError(f"no model with a config.pbtxt in {source}")
+    for onnx in source.glob("*/[0-9]*/model.onnx"):
+        if not onnx.with_name(choice.file).is_file():
+            shown = f"{onnx.parent.relative_to(source)}/{choice.file}"
+            raise RepositoryError(f"{shown} is missing: yolov7-training {MAKERS[choice.precision]} makes it")
     for path in configs:
         _convert_model(path.parent, target / path.parent.name, choice)
     return [path.parent.name for path in configs]
@@ -61,7 +75,8 @@ def cpu_config(text: str, choice: Choice) -> str:
     # wait: it then holds no batch ready beside the one that runs. Gateways bound what they send, and cancel it in time.
     config.dynamic_batching.Clear()
     config.dynamic_batching.SetInParent()
-    parameters = {"precision": choice.precision, "streams": str(choice.streams), "threads": str(choice.streams)}
+    streams = str(choice.streams)
+    parameters = {"file": choice.file, "precision": choice.precision, "streams": streams, "threads": streams}
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     written: str = text_format.MessageToString(config)
@@ -78,10 +93,9 @@ def _convert_model(source: Path, target: Path, choice: Choice) -> None:
     for onnx in source.glob("[0-9]*/model.onnx"):
         version = target / onnx.parent.name
         version.mkdir(exist_ok=True)
-        _place(onnx, version / onnx.name)
-        _place(onnx.with_name("spec.json"), version / "spec.json")
-        if (reference := onnx.with_name("reference.json")).is_file():
-            _place(reference, version / reference.name)
+        for path in onnx.parent.iterdir():
+            if path.is_file() and path.suffix != ".plan":
+                _place(path, version / path.name)
         shutil.copyfile(MODEL, version / "model.py")
 
 
@@ -103,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--precision", choices=("bf16", "f32"), help="default: bf16 where the CPU computes in it")
+    parser.add_argument("--precision", choices=get_args(Precision), help="default: bf16 where the CPU computes in it")
     parser.add_argument(
         "--instances", type=int, default=cores, help="processes that share the cores; default: one a core"
     )

@@ -1,4 +1,4 @@
-"""model.py of Triton's python backend: runs the `model.onnx` beside it with OpenVINO on the CPU.
+"""model.py of Triton's python backend: runs the `model.onnx`, or a narrower file, beside it with OpenVINO on the CPU.
 
 For machines without a GPU, where NVIDIA's own backends have nothing to run on. The tensors are those of the served
 graph: `images` UINT8 [B, H, W, 3] in, and every output under its own name.
@@ -6,8 +6,9 @@ graph: `images` UINT8 [B, H, W, 3] in, and every output under its own name.
 Each image of each request is inferred by itself, side by side on the streams: on a CPU that beats joining them, and a
 request that fails fails alone. Each input shape is compiled at its first image, which model_warmup sends at load.
 
-config.pbtxt says in `parameters` what is chosen: `precision` (bf16 or f32; never left to OpenVINO, which picks bf16 by
-itself on some CPUs), `streams` and `threads` of one instance.
+config.pbtxt says in `parameters` what is chosen: `file`, `precision` (bf16, or another, of which what is not quantised
+is computed in f32; never left to OpenVINO, which picks bf16 by itself on some CPUs), `streams` and `threads` of one
+instance.
 """
 
 import json
@@ -34,10 +35,10 @@ class TritonPythonModel:
         self._input = config["input"][0]["name"]
         self._outputs = [output["name"] for output in config["output"]]
         self._core = ov.Core()
-        self._graph = self._core.read_model(Path(args["model_repository"], args["model_version"], "model.onnx"))
+        self._graph = self._core.read_model(Path(args["model_repository"], args["model_version"], chosen["file"]))
         self._streams = int(chosen["streams"])
         self._properties = {
-            "INFERENCE_PRECISION_HINT": chosen["precision"],
+            "INFERENCE_PRECISION_HINT": "bf16" if chosen["precision"] == "bf16" else "f32",
             "NUM_STREAMS": chosen["streams"],
             "INFERENCE_NUM_THREADS": chosen["threads"],
             # Every instance would pin its threads to the same cores.

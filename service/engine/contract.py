@@ -78,9 +78,16 @@ def override(config: model_config_pb2.ModelConfig, versions: Iterable[str]) -> s
 
 
 def engine_file(config: model_config_pb2.ModelConfig) -> str | None:
-    """The name of the file that a server loads; None for a backend that loads no engine file."""
-    usual = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
-    return config.default_model_filename or usual.get(config.backend)
+    """The name of the file that a server loads; None where that cannot be told.
+
+    Of the python backend it is our own entry `parameters { key: "file" }`: to Triton, model.py is the file.
+    """
+    # Older repositories name the platform instead of the backend.
+    usual = {"onnxruntime": "model.onnx", "tensorrt": "model.plan", "openvino": "model.xml"}
+    usual |= {"onnxruntime_onnx": "model.onnx", "tensorrt_plan": "model.plan"}
+    own = config.parameters["file"].string_value if "file" in config.parameters else ""
+    name = own or config.default_model_filename or usual.get(config.backend or config.platform)
+    return name if name and Path(name).name == name else None
 
 
 def passport_of(config: model_config_pb2.ModelConfig, *, engine: str, default_precision: str) -> Passport:

@@ -102,7 +102,14 @@ def test_missing_tensors_and_missing_bytes_are_refused():
         ('backend: "tensorrt"', "model.plan"),
         ('backend: "tensorrt" default_model_filename: "model.fp16.plan"', "model.fp16.plan"),
         ('backend: "onnxruntime"', "model.onnx"),
+        ('platform: "tensorrt_plan"', "model.plan"),
+        ('backend: "openvino"', "model.xml"),
         ('backend: "python"', None),
+        (
+            'backend: "python" parameters { key: "file" value { string_value: "model.int8.xml" } }',
+            "model.int8.xml",
+        ),
+        ('backend: "tensorrt" default_model_filename: "../../other.plan"', None),
     ],
 )
 def test_the_file_that_a_server_loads_is_the_one_whose_passport_counts(text: str, file: str | None):

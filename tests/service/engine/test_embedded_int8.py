@@ -161,6 +161,17 @@ async def test_another_precision_ignores_that_file(stored: StoredModel):
     await engine.aclose()
 
 
+async def test_a_file_that_was_quantised_anew_is_taken_over_by_the_next_load(
+    engine: EmbeddedEngine, stored: StoredModel, int8: Path
+):
+    """Until then the one before runs, and says so."""
+    before = (await engine.load(stored)).papers
+    change_passport(int8, precision="int8 again")
+    assert (await engine.load(stored)).papers is before
+    await engine.unload(ModelVersion("blocks", stored.spec.version))
+    assert (await engine.load(stored)).papers.precision == "int8 again"
+
+
 def test_a_file_that_was_quantised_anew_is_told_from_the_one_before():
     passports = [Passport("openvino", "CPU", "int8", 1, replace(PAPERS, sha256={"model.int8.bin": it})) for it in "ab"]
     assert passports[0].computes != passports[1].computes

@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
+import openvino as ov
 import pytest
 
 from service.app import Service, build_application
 from service.engine.papers import admit
 from service.engine.repository import open_model
-from service.errors import RepositoryError
+from service.errors import ModelNotReady, RepositoryError
 from service.vision.passport import EnginePassport
 from service.vision.spec import ModelSpec
 
@@ -128,6 +130,29 @@ async def test_an_engine_that_drifted_takes_no_requests(
     model = service.models.find("blocks")
     assert not model.ready
     assert model.reason.startswith("known image 128x128: candidate ")
+
+
+async def test_one_model_without_an_int8_file_leaves_the_other_to_its_users(
+    make_service: MakeService, with_passport: Change, write_blocks: Callable[..., ModelSpec]
+):
+    """As `--precision int8` says it, at the start and to those who ask for the model."""
+    root = with_passport()
+    write_blocks(root, "others")
+    file = root / "blocks" / "1" / "model.int8.xml"
+    ov.save_model(ov.Core().read_model(file.with_name("model.onnx")), file)
+    digests = {part.name: sha256(part.read_bytes()).hexdigest() for part in (file, file.with_suffix(".bin"))}
+    papers = EnginePassport.from_json(file.with_name("model.onnx.passport.json").read_text())
+    papers = replace(papers, file=file.name, format="openvino", precision="int8", sha256=digests)
+    file.with_name("model.int8.xml.passport.json").write_text(papers.to_json())
+    service = await make_service(model_repository=root, precision="int8")
+    assert service.models.find("blocks").ready
+    with pytest.raises(
+        ModelNotReady, match=r"others/1/model\.int8\.xml is missing, which precision int8 runs: yolov7-t"
+    ):
+        service.models.resolve("others")
+    file.unlink()
+    with pytest.raises(RepositoryError, match=r"^blocks/1/model\.int8\.xml is missing, which precision int8 runs"):
+        await make_service(model_repository=root, precision="int8")
 
 
 async def test_an_engine_without_a_passport_is_served_with_a_warning(
