@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
-.PHONY: serve test test-long check deploy-check audit manifests format proto triton clean
+.PHONY: serve test test-long check deploy-check audit manifests reference format proto triton clean
 
 serve: $(VENV)/.service  ## start the service on http://127.0.0.1:8000 with the shipped model
 	$(BIN)/yolov7-service serve $(ARGS)
@@ -41,6 +41,10 @@ $(AUDIT)/bin/pip-audit:
 
 manifests:  ## what Kubernetes is given of the rules of Prometheus
 	$(PYTHON) deploy/kubernetes/rules.py
+
+reference: $(VENV)/.dev  ## docs/reference and docs/metrics.md, from the code
+	$(BIN)/python docs/generate/pages.py
+	$(BIN)/python deploy/monitoring/metrics_page.py
 
 proto: $(VENV)/.dev  ## generates the gRPC code from its proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. service/streams/wire/detection.proto

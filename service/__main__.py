@@ -15,7 +15,7 @@ from service.errors import ServiceError
 
 def main() -> None:
     """Runs the command line; ends with one line on standard error when it fails."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         arguments.run(arguments)
     except (ServiceError, OSError) as exc:
@@ -41,7 +41,8 @@ class CommandParser(ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def _parser() -> ArgumentParser:
+def parser() -> ArgumentParser:
+    """The command line; what of it each command takes is filled in when that is called."""
     parser = ArgumentParser(prog="yolov7-service", description="Object detection as a networked service.")
     parser.add_argument("--version", action="version", version=version("yolov7-service"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
@@ -85,6 +86,8 @@ def _fill_serve(parser: ArgumentParser) -> None:
     from service.app import serve  # noqa: PLC0415
     from service.settings import Settings, add_flags, given_flags  # noqa: PLC0415
 
+    # Fifty flags would bury the line that says which one is wrong.
+    parser.usage = "%(prog)s [-h] [--SETTING VALUE ...]"
     add_flags(parser)
     parser.set_defaults(run=lambda arguments: serve(Settings.load(given_flags(arguments))))
 
@@ -120,7 +123,9 @@ def _fill_health(parser: ArgumentParser) -> None:
 def _fill_key(parser: ArgumentParser) -> None:
     parser.add_argument("name", help="what logs call it: letters, digits, dots, dashes, underscores")
     parser.add_argument("--rights", default="detect", help="detect, admin or both, comma-separated (default: detect)")
-    parser.add_argument("--rate", help="such as 20/second (default: that of the service)")
+    parser.add_argument(
+        "--rate", help="most requests in a time, such as 20/second or 600/minute (default: the service's setting rate)"
+    )
     parser.set_defaults(run=_print_key)
 
 

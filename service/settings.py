@@ -10,7 +10,7 @@ import re
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on; of 0.0.0.0 gRPC makes all, IPv6 as well")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is every one of IPv4, with gRPC of IPv6")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     grpc: bool = Field(True, description="whether gRPC is served beside HTTP")
     grpc_port: int = Field(50051, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
@@ -204,7 +204,7 @@ class Settings(BaseSettings):
 
 
 def add_flags(parser: ArgumentParser, names: Iterable[str] = ()) -> None:
-    """Adds a flag for each setting named, or for all. Its help names the environment variable and the default."""
+    """Adds a flag for each setting named, or for all. Its help names the values, the variable and the default."""
     group = parser.add_argument_group("settings")
     for name in names or Settings.model_fields:
         field = Settings.model_fields[name]
@@ -212,9 +212,23 @@ def add_flags(parser: ArgumentParser, names: Iterable[str] = ()) -> None:
             f"--{name.replace('_', '-')}",
             dest=name,
             default=SUPPRESS,
-            metavar=name.rsplit("_", 1)[-1].upper(),
-            help=f"{field.description} [{PREFIX}{name.upper()}, default: {field.default}]".replace("%", "%%"),
+            metavar=f"{{{','.join(choices(name))}}}" if choices(name) else name.rsplit("_", 1)[-1].upper(),
+            help=f"{field.description} [{PREFIX}{name.upper()}, default: {written(field.default)}]".replace("%", "%%"),
         )
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The values that a setting may have, where they are few."""
+    annotation = Settings.model_fields[name].annotation
+    if annotation is bool:
+        return "true", "false"
+    kinds = (annotation, *get_args(annotation))
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+
+
+def written(default: object) -> str:
+    """A setting's default as one would write it."""
+    return "unset" if default in (None, "") else str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def given_flags(arguments: Namespace) -> dict[str, str]:

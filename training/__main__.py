@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     130 or 143 when stopped by a signal.
     """
     argv = sys.argv[1:] if argv is None else argv
-    arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
+    arguments = parser().parse_args(argv, argparse.Namespace(argv=argv))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("training").setLevel(logging.INFO if identify().is_main else logging.WARNING)
     # As Ctrl-C, so that half-written files are removed; as a container's first process, SIGTERM would do nothing.
@@ -75,13 +75,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser("yolov7-training", description="Train, score and publish YOLOv7 detectors.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("describe", help="parameters and GFLOPs of the variants, beside the paper's")
     known = [*VARIANTS, *ABLATIONS]
-    command.add_argument("variant", nargs="?", choices=known, metavar="VARIANT", help=f"one of {', '.join(known)}")
+    command.add_argument(
+        "variant",
+        nargs="?",
+        choices=known,
+        metavar="VARIANT",
+        help=f"one of {', '.join(known)} (default: all of the paper)",
+    )
     command.set_defaults(run=_describe)
 
     add_check(commands)
@@ -99,19 +106,24 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("anchors", help="how well a variant's anchors fit the boxes of a set")
     command.add_argument("data", type=Path, help="a COCO json, a data.yaml, or the folder of a set")
-    command.add_argument("--variant", choices=VARIANTS, default="tiny", metavar="NAME", help="default: tiny")
-    command.add_argument("--size", type=int, help="side that images are trained at (default: the variant's)")
+    command.add_argument(
+        "--variant", choices=VARIANTS, default="tiny", metavar="NAME", help="whose anchors (default: tiny)"
+    )
+    command.add_argument("--size", type=int, help="side in pixels that images are trained at (default: the variant's)")
     command.add_argument("--suggest", action="store_true", help="find anchors that fit better, for the recipe")
     command.set_defaults(run=_anchors)
 
     _add_evaluate(commands)
 
     command = commands.add_parser("export", help="publish a checkpoint into the model repository")
-    command.add_argument("checkpoint", type=Path)
+    command.add_argument("checkpoint", type=Path, help="a checkpoint of this trainer, such as best.pt of a run")
     command.add_argument("--name", required=True, help="name of the model")
-    command.add_argument("--repository", type=Path, default=Path("model_repository"))
+    text = "where it is published (default: model_repository)"
+    command.add_argument("--repository", type=Path, default=Path("model_repository"), help=text)
     _add_shapes(command)
-    command.add_argument("--max-candidates", type=int, default=1000, help="K, 1 to 3840 (default: 1000)")
+    command.add_argument(
+        "--max-candidates", type=int, default=1000, help="K, most boxes that leave the graph, 1 to 3840 (default: 1000)"
+    )
     command.add_argument("--data", type=Path, help="a COCO json or a set: its AP goes into the model card and the spec")
     command.add_argument("--card", type=Path, help="TOML of what only you know: data, licences, credit, limits ...")
     command.set_defaults(run=_export)
@@ -142,7 +154,7 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--protocol", choices=PROTOCOLS, default="served", help=text)
     command.add_argument("--tta", action="store_true", help="look three times: scale 1, 0.83 mirrored, 0.67")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    text = "have OpenVINO run the exported file, and compute in this what is not quantised"
+    text = "have OpenVINO run an exported file, what is not quantised in this (default: f32, a .onnx by ONNX Runtime)"
     command.add_argument("--precision", choices=("f32", "bf16"), help=text)
     command.add_argument("--json", type=Path, help="also write the figures there")
     command.add_argument("--report", type=Path, help="also write a report there, one HTML file")

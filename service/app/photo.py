@@ -30,7 +30,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """All flags: those of a detection, and the settings that matter without a server."""
-    parser.add_argument("photo", type=Path)
+    parser.add_argument("photo", type=Path, help="a picture file of any format that the service takes")
     parser.add_argument("--out", type=Path, help="the annotated picture (default: <photo>.detected.jpg, here)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for name in DETECT_OPTIONS:

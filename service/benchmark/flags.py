@@ -32,8 +32,8 @@ def _add_pictures(parser: ArgumentParser) -> None:
 
 def _add_service(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("service")
-    group.add_argument("--model", help="(default: the service's)")
-    group.add_argument("--model-version", metavar="VERSION")
+    group.add_argument("--model", help="its name (default: the service's)")
+    group.add_argument("--model-version", metavar="VERSION", help="of the model (default: the current one)")
     group.add_argument(
         "--option",
         action="append",
@@ -64,7 +64,11 @@ def _add_load(parser: ArgumentParser) -> None:
         help="open loop: requests a second, answered or not; --clients then bounds those in flight",
     )
     group.add_argument(
-        "--seconds", type=_second_or_more, default=10.0, help="that each step is measured (default: %(default)g)"
+        "--seconds",
+        type=_second_or_more,
+        default=10.0,
+        metavar="SECONDS",
+        help="that each step is measured (default: %(default)g)",
     )
     group.add_argument(
         "--warm-up", type=_none_or_more, default=3.0, metavar="SECONDS", help="before, uncounted (default: %(default)g)"
@@ -83,8 +87,15 @@ def _add_knee(parser: ArgumentParser) -> None:
     group.add_argument("--steps", type=_whole, default=10, help="rates tried at most (default: %(default)s)")
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number") from None
+
+
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise ArgumentTypeError(f"{text} is not above zero")
     return value
@@ -98,11 +109,14 @@ def _second_or_more(text: str) -> float:
 
 
 def _none_or_more(text: str) -> float:
-    return 0.0 if float(text) == 0 else _second_or_more(text)
+    return 0.0 if _number(text) == 0 else _second_or_more(text)
 
 
 def _whole(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number") from None
     if value < 1:
         raise ArgumentTypeError(f"{text} is not above zero")
     return value
@@ -120,8 +134,8 @@ def _rates(text: str) -> list[float]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not cross or not 16 <= int(width) <= 16384 or not 16 <= int(height) <= 16384:
+    width, _, height = text.partition("x")
+    if not all(side.isdecimal() and 16 <= int(side) <= 16384 for side in (width, height)):
         raise ArgumentTypeError(f"{text} is not WxH, such as 1280x720, of 16 to 16384 pixels")
     return int(width), int(height)
 

@@ -36,10 +36,14 @@ def _add_sending(parser: ArgumentParser) -> None:
     group.add_argument(
         "--delivery", choices=("latest", "every"), help="newest frame or each one (default: latest if live)"
     )
-    group.add_argument("--max-age", type=_positive, metavar="SECONDS", help="with latest: drop frames older than this")
-    group.add_argument("--fps", type=_positive, help="send at most so many frames a second of the source")
-    group.add_argument("--max-side", type=_whole, metavar="PIXELS", help="make frames smaller before they are sent")
-    group.add_argument("--quality", type=_quality, default=90, help="of the JPEGs that are sent (default: %(default)s)")
+    group.add_argument(
+        "--max-age", type=_positive, metavar="SECONDS", help="with latest: drop frames older than this (default: 1)"
+    )
+    group.add_argument("--fps", type=_positive, help="send at most so many frames a second (default: all)")
+    group.add_argument("--max-side", type=_whole, metavar="PIXELS", help="make frames smaller first (default: no)")
+    group.add_argument(
+        "--quality", type=_quality, default=90, help="1 to 100, of the JPEGs sent (default: %(default)s)"
+    )
     group.add_argument("--raw", action="store_true", help="send bare pixels: large, for a service on the same host")
     group.add_argument(
         "--give-up",
@@ -56,8 +60,16 @@ def _add_reading(parser: ArgumentParser) -> None:
         action=BooleanOptionalAction,
         help="whether the source goes on by itself, where it is not plain to see",
     )
-    group.add_argument("--rtsp-transport", choices=("tcp", "udp"), default="tcp", help="(default: %(default)s)")
-    group.add_argument("--open-timeout", type=_positive, default=10.0, metavar="SECONDS", help="(default: %(default)g)")
+    group.add_argument(
+        "--rtsp-transport", choices=("tcp", "udp"), default="tcp", help="what RTSP comes over (default: tcp)"
+    )
+    group.add_argument(
+        "--open-timeout",
+        type=_positive,
+        default=10.0,
+        metavar="SECONDS",
+        help="for the source to open (default: %(default)g)",
+    )
     group.add_argument(
         "--read-timeout",
         type=_positive,
@@ -78,14 +90,21 @@ def _add_reading(parser: ArgumentParser) -> None:
 
 def _add_detecting(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("detecting", "What is not given is as the service has it.")
-    group.add_argument("--model")
-    group.add_argument("--model-version", metavar="VERSION")
-    group.add_argument("--confidence", type=float)
-    group.add_argument("--iou", type=float)
+    group.add_argument("--model", help="its name")
+    group.add_argument("--model-version", metavar="VERSION", help="of the model")
+    group.add_argument("--confidence", type=float, help="0.001 to 1: leave out detections below")
+    group.add_argument("--iou", type=float, help="0 to 1: of two boxes that overlap more, the better stays")
     group.add_argument("--classes", action="append", default=[], help="names or ids, comma-separated or repeated")
-    group.add_argument("--max-detections", type=_whole, metavar="COUNT")
-    group.add_argument("--class-agnostic", action="store_true")
-    group.add_argument("--class-confidence", action="append", default=[], type=_class_confidence, metavar="CLASS:SCORE")
+    group.add_argument("--max-detections", type=_whole, metavar="COUNT", help="most of a frame, up to 1000")
+    group.add_argument("--class-agnostic", action="store_true", help="boxes of different classes suppress each other")
+    group.add_argument(
+        "--class-confidence",
+        action="append",
+        default=[],
+        type=_class_confidence,
+        metavar="CLASS:SCORE",
+        help="a confidence of its own for a class, such as Car:0.4; may be repeated",
+    )
 
 
 def _add_outputs(parser: ArgumentParser) -> None:
@@ -97,15 +116,25 @@ def _add_outputs(parser: ArgumentParser) -> None:
     group.add_argument("--out", type=Path, metavar="FOLDER", help="annotated pictures")
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number") from None
+
+
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise ArgumentTypeError(f"{text} is not above zero")
     return value
 
 
 def _whole(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number") from None
     if value < 1:
         raise ArgumentTypeError(f"{text} is not above zero")
     return value
@@ -129,4 +158,4 @@ def _class_confidence(text: str) -> tuple[str, float]:
     name, colon, value = text.rpartition(":")
     if not colon:
         raise ArgumentTypeError(f"{text} is not CLASS:SCORE, such as Car:0.4")
-    return name, float(value)
+    return name, _number(value)

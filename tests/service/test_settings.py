@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SettingsError
-from service.settings import Settings, add_flags, given_flags
+from service.settings import Settings, add_flags, given_flags, written
 
 SECRETS = ("cache_secret", "redis_url")
 
@@ -213,7 +213,7 @@ def test_every_setting_is_a_flag_whose_help_names_variable_and_default():
     text = " ".join(parser.format_help().split())
     for name, field in Settings.model_fields.items():
         assert f"--{name.replace('_', '-')}" in text
-        assert f"[YOLOV7_{name.upper()}, default: {field.default}]" in text
+        assert f"[YOLOV7_{name.upper()}, default: {written(field.default)}]" in text
 
 
 def test_only_flags_that_were_written_count():

@@ -18,9 +18,14 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser("import", help="read an official YOLOv7 file, executing nothing in it")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("file", type=Path, nargs="?", help="official .pt, or state_dict with official keys")
-    source.add_argument("--download", choices=OFFICIAL_FILES, metavar="NAME", help="fetch it first: yolov7-tiny, ...")
-    command.add_argument("--url", default=OFFICIAL_URL, help="where --download looks")
-    command.add_argument("--variant", choices=VARIANTS, help="where shapes alone cannot tell (tiny or tiny-silu)")
+    text = f"fetch it first, instead of FILE: {', '.join(OFFICIAL_FILES)}"
+    source.add_argument("--download", choices=OFFICIAL_FILES, metavar="NAME", help=text)
+    command.add_argument("--url", default=OFFICIAL_URL, help="where --download looks (default: %(default)s)")
+    command.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        help="where shapes alone cannot tell, as of tiny and tiny-silu (default: what the shapes say)",
+    )
     command.add_argument("--out", type=Path, help="our checkpoint (default: FILE.checkpoint.pt in this folder)")
     command.set_defaults(run=_import)
 

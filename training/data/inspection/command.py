@@ -18,7 +18,7 @@ def add_command(commands: Any) -> None:
     """Add it to an argparse sub-command list."""
     command = commands.add_parser("check", help="list what is wrong with a data set, with pictures")
     command.add_argument("data", type=Path, help="a COCO json, a data.yaml, or the folder of a set")
-    command.add_argument("--size", type=int, default=640, help="side that images are trained at (default: 640)")
+    command.add_argument("--size", type=int, default=640, help="side in pixels of training (default: 640)")
     command.add_argument("--page", type=Path, default=Path("check.html"), help="the page (default: check.html)")
     command.add_argument("--json", type=Path, help="also write the findings there")
     command.set_defaults(run=_check)

@@ -28,9 +28,10 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser("promote", help="try every engine of a staged model, publish it if all hold")
     command.add_argument("staged", type=Path, help="a model's folder in a staging repository, or a version's")
     command.add_argument("--data", type=Path, required=True, help="a COCO json, or a set, of which val is taken")
-    command.add_argument("--repository", type=Path, default=Path("model_repository"), help="where it is published")
+    text = "where it is published (default: model_repository)"
+    command.add_argument("--repository", type=Path, default=Path("model_repository"), help=text)
     command.add_argument("--name", default="", help="name of the published model (default: that of the staged one)")
-    command.add_argument("--checkpoint", type=Path, help="the parent; without it the staged model.onnx itself")
+    command.add_argument("--checkpoint", type=Path, help="the parent (default: the staged model.onnx itself)")
     text = f"what to try: {', '.join(ENGINES)} (default: all that there are files for)"
     command.add_argument("--engines", choices=ENGINES, nargs="+", default=[], metavar="NAME", help=text)
     command.add_argument("--url", default="", help="a running service that has it loaded: its engine is tried too")
