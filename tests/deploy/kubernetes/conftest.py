@@ -10,8 +10,15 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-OVERLAYS = ("cpu", "gpu", "cell", "monitoring", "tls", "external-redis")
-COMPONENTS = {"tls": ("cpu", "tls"), "external-redis": ("gpu", "external-redis")}
+OVERLAYS = (
+    "cpu", "gpu", "cell", "monitoring", "cell-monitoring", "tls", "external-redis", "tracing", "monitoring-tls",
+)  # fmt: skip
+COMPONENTS = {
+    "tls": ("cpu", "tls"),
+    "external-redis": ("gpu", "external-redis"),
+    "tracing": ("cpu", "tracing"),
+    "monitoring-tls": ("monitoring", "tls"),
+}
 
 Manifest = dict[str, Any]
 

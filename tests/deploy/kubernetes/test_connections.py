@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-SERVING = ("cpu", "gpu", "cell", "monitoring", "tls", "external-redis")
+SERVING = ("cpu", "gpu", "cell", "monitoring", "cell-monitoring", "tls", "external-redis", "tracing", "monitoring-tls")
 # Who there is beside our own pods: labels of its namespace, its own.
 STRANGERS = {
     "client": ({"yolov7-clients": "true", "kubernetes.io/metadata.name": "ingress"}, {}),
@@ -13,18 +13,29 @@ STRANGERS = {
     "prometheus": ({"kubernetes.io/metadata.name": "monitoring"}, {}),
     "dns": ({"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}),
     "kube-system": ({"kubernetes.io/metadata.name": "kube-system"}, {}),
+    "collector": ({"kubernetes.io/metadata.name": "monitoring"}, {"app.kubernetes.io/name": "opentelemetry-collector"}),
 }
 CPU = {("client", "gateway", 8000), ("client", "gateway", 50051), ("gateway", "redis", 6379), ("gateway", "dns", 53)}
 GPU = CPU | {("gateway", "triton", 8001)}
-WATCHED = GPU | {
-    ("prometheus", "gateway", 8000),
-    ("prometheus", "triton", 8002),
-    ("prometheus", "redis-exporter", 9121),
-    ("redis-exporter", "redis", 6379),
-    ("redis-exporter", "dns", 53),
+# Whoever is in the namespace of Prometheus may scrape.
+SCRAPED = {("gateway", 8000), ("redis-exporter", 9121)}
+EXPORTER = {("redis-exporter", "redis", 6379), ("redis-exporter", "dns", 53)}
+
+
+def watched(*more: tuple[str, int]) -> set[tuple[str, str, int]]:
+    return EXPORTER | {(who, *what) for who in ("prometheus", "collector") for what in SCRAPED | set(more)}
+
+
+ADMITTED = {
+    "cpu": CPU,
+    "tls": CPU,
+    "cell": CPU,
+    "gpu": GPU,
+    "monitoring": GPU | watched(("triton", 8002)),
+    "cell-monitoring": CPU | watched(("gateway", 8002)),
+    "tracing": CPU | {("gateway", "collector", 4318)},
 }
-ADMITTED = {"cpu": CPU, "tls": CPU, "cell": CPU, "gpu": GPU, "monitoring": WATCHED}
-PORTS = {8000, 8001, 8002, 9121, 50051, 6379, 53, 22}
+PORTS = {8000, 8001, 8002, 9121, 50051, 6379, 4318, 53, 22}
 
 
 def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
@@ -33,7 +44,14 @@ def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def ports_of(pod: dict[str, Any]) -> dict[str, int]:
+    """Those of the container that have a name which every cluster looks up."""
     return {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0].get("ports", [])}
+
+
+def numbers_of(pod: dict[str, Any]) -> set[int]:
+    """Sidecars' as well."""
+    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    return {port["containerPort"] for container in containers for port in container.get("ports", [])}
 
 
 def chosen(here: Any, selector: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,7 +141,7 @@ def test_every_port_that_is_named_exists(overlay: str, rendered: Any):
     here = rendered[overlay]
     for service in here.of("Service"):
         [pod] = chosen(here, {"matchLabels": service["spec"]["selector"]})
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(ports_of(pod))
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(ports_of(pod)) | numbers_of(pod)
     for pod in here.pods.values():
         container = pod["spec"]["containers"][0]
         probes = [container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
@@ -131,7 +149,8 @@ def test_every_port_that_is_named_exists(overlay: str, rendered: Any):
         assert {where["port"] for where in asked if where} <= set(ports_of(pod))
     for policy in here.of("NetworkPolicy"):
         named = [port["port"] for rule in policy["spec"].get("ingress", []) for port in rule["ports"]]
-        assert all(name in ports_of(pod) for pod in chosen(here, policy["spec"]["podSelector"]) for name in named)
+        for pod in chosen(here, policy["spec"]["podSelector"]):
+            assert set(named) <= set(ports_of(pod)) | numbers_of(pod)
 
 
 def test_the_pods_of_a_run_find_one_another(rendered: Any):

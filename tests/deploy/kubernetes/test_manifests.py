@@ -10,8 +10,11 @@ import pytest
 from service.app.workers import GRACE_S
 from service.settings import PREFIX, Settings
 
+from ..memory import most_bytes  # noqa: TID252 - the tests have no name of their own
+
 ROOT = Path(__file__).resolve().parents[3]
-SERVING = ("cpu", "gpu", "cell", "monitoring", "tls", "external-redis")
+SERVING = ("cpu", "gpu", "cell", "monitoring", "cell-monitoring", "tls", "external-redis", "tracing", "monitoring-tls")
+EMBEDDED = ("cpu", "tls", "tracing")
 ALL = (*SERVING, "secrets", "training")
 # Their schemas belong to operators, and no package brings them.
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
@@ -103,7 +106,7 @@ def test_probes_ask_what_they_should(overlay: str, rendered: Any):
     asked = {probe: gateway[probe]["httpGet"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert [question["path"] for question in asked.values()] == ["/livez", "/readyz", "/livez"]
     schemes = {question.get("scheme", "HTTP") for question in asked.values()}
-    assert schemes == {"HTTPS" if overlay == "tls" else "HTTP"}
+    assert schemes == {"HTTPS" if overlay.endswith("tls") else "HTTP"}
 
 
 @pytest.mark.parametrize("overlay", SERVING)
@@ -116,8 +119,10 @@ def test_every_setting_is_one(overlay: str, rendered: Any, tmp_path: Path, monke
         (tmp_path / name).write_text(text)
         monkeypatch.setenv(f"{PREFIX}{name}_FILE", str(tmp_path / name))
     settings = Settings.load({})
-    assert settings.engine == ("embedded" if overlay in ("cpu", "tls") else "triton")
+    assert settings.engine == ("embedded" if overlay in EMBEDDED else "triton")
     assert settings.keys_file is not None
+    limit = main_container(rendered[overlay].pods["gateway"])["resources"]["limits"]["memory"]
+    assert most_bytes(settings, settings.worker_threads) < int(limit.removesuffix("Gi")) * 1024**3
 
 
 @pytest.mark.parametrize("overlay", SERVING)
@@ -176,6 +181,8 @@ def test_a_cell_shares_memory_and_its_triton_outlives_the_gateway(rendered: Any)
     assert triton["restartPolicy"] == "Always"
     drain_s = seconds_of_pre_stop(pod) + 5 + 30 + GRACE_S
     assert pod["spec"]["terminationGracePeriodSeconds"] > drain_s + TRITON_EXIT_S
+    update = rendered["cell"].the("Deployment", "gateway")["spec"]["strategy"]["rollingUpdate"]
+    assert update == {"maxSurge": 0, "maxUnavailable": 1}  # a pod more would want a GPU more
     taken = {port["containerPort"] for port in gateway["ports"]}
     assert not taken & {8001, 8002, 8003}
     assert {"--http-port=8003", "--grpc-address=127.0.0.1"} <= set(triton["args"])

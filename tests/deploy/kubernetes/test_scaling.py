@@ -51,7 +51,7 @@ def evaluated(promtool: str, folder: Path, asked: dict[str, str], series: dict[s
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "cell", "tls", "external-redis"])
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "cell", "tls", "external-redis", "tracing"])
 def test_the_autoscaler_follows_what_waits(overlay: str, rendered: Any):
     scaler = rendered[overlay].the("HorizontalPodAutoscaler", "gateway")["spec"]
     deployment = rendered[overlay].the("Deployment", scaler["scaleTargetRef"]["name"])
@@ -61,7 +61,7 @@ def test_the_autoscaler_follows_what_waits(overlay: str, rendered: Any):
     renamed = yaml.safe_load((KUBERNETES / "monitoring" / "adapter-rules.yaml").read_text())
     served |= {rule["name"]["as"] for rule in renamed if "name" in rule}
     names = {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]}
-    assert names == {"yolov7_requests_in_flight", "yolov7_queue_wait_p90_seconds"}
+    assert names == {"yolov7_requests_in_flight", "yolov7_queue_wait_p90_seconds", "yolov7_streams_open"}
     assert names <= served
 
 
@@ -76,31 +76,44 @@ def test_a_long_queue_and_many_requests_show(rendered: Any, promtool: str, tmp_p
     """Of ten that joined each 15 s, nine waited for up to 0.1 s: the 90th percentile. Two pods have five each."""
     series = {WAIT % "0.05": "0+5x20", WAIT % "0.1": "0+9x20", WAIT % "+Inf": "0+10x20"}
     series |= {f'yolov7_requests_in_flight{{namespace="yolov7",pod="{pod}"}}': "5x20" for pod in "ab"}
-    evaluated(promtool, tmp_path, queries(rendered), series, {"in-flight": 10, "queue-wait": 0.1})
+    series |= {f'yolov7_streams_open{{namespace="yolov7",pod="{pod}",transport="grpc"}}': "30x20" for pod in "ab"}
+    evaluated(promtool, tmp_path, queries(rendered), series, {"in-flight": 10, "queue-wait": 0.1, "streams": 60})
 
 
 def test_nobody_waits_where_nobody_asks(rendered: Any, promtool: str, tmp_path: Path):
     """Without an answer KEDA would take Prometheus for broken and start the fallback."""
     series = {WAIT % "0.1": "7x20", WAIT % "+Inf": "7x20"}
-    evaluated(promtool, tmp_path, {"queue-wait": queries(rendered)["queue-wait"]}, series, {"queue-wait": 0})
+    series |= {'yolov7_requests_in_flight{namespace="yolov7",pod="a"}': "0x20"}
+    expected = {"in-flight": 0, "queue-wait": 0, "streams": 0}
+    evaluated(promtool, tmp_path, queries(rendered), series, expected)
+
+
+@pytest.mark.parametrize("overlay", ["monitoring", "cell-monitoring"])
+def test_gateways_out_of_sight_are_not_taken_for_idle(overlay: str, rendered: Any, promtool: str, tmp_path: Path):
+    """KEDA takes no answer for 0, and would leave the least pods, unless it is told that this is a failure."""
+    triggers = rendered[overlay].the("ScaledObject", "gateway")["spec"]["triggers"]
+    assert all(trigger["metadata"]["ignoreNullValues"] == "false" for trigger in triggers)
+    asked = {name: f"count({query}) or vector(0)" for name, query in queries(rendered).items() if name != "queue-wait"}
+    evaluated(promtool, tmp_path, asked, {"up": "1x20"}, {"in-flight": 0, "streams": 0})
 
 
 def test_the_adapter_asks_the_same_of_each_pod(promtool: str, tmp_path: Path):
     rules = yaml.safe_load((KUBERNETES / "monitoring" / "adapter-rules.yaml").read_text())
     asked = {}
-    for name, rule in zip(("in-flight", "queue-wait"), rules, strict=True):
+    for name, rule in zip(("in-flight", "queue-wait", "streams"), rules, strict=True):
         series, _, _ = rule["seriesQuery"].partition("{")
         query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "namespace, pod")
         asked[name] = query.replace("<<.LabelMatchers>>", 'namespace="yolov7",pod=~"a|b"')
     given = {WAIT % "0.1": "0+9x20", WAIT % "+Inf": "0+10x20"}
     given |= {'yolov7_requests_in_flight{namespace="yolov7",pod="a"}': "5x20"}
-    evaluated(promtool, tmp_path, asked, given, {"in-flight": 5, "queue-wait": 0.1})
+    evaluated(promtool, tmp_path, asked, given, {"in-flight": 5, "queue-wait": 0.1, "streams": 0})
     still = {WAIT % "0.1": "7x20", WAIT % "+Inf": "7x20"}
     evaluated(promtool, tmp_path, {"queue-wait": asked["queue-wait"]}, still, {"queue-wait": 0})
 
 
-def test_what_is_scraped_is_there(rendered: Any):
-    watched = rendered["monitoring"]
+@pytest.mark.parametrize("overlay", ["monitoring", "cell-monitoring", "monitoring-tls"])
+def test_what_is_scraped_is_there(overlay: str, rendered: Any):
+    watched = rendered[overlay]
     jobs = set()
     for monitor in watched.of("ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
@@ -109,7 +122,19 @@ def test_what_is_scraped_is_there(rendered: Any):
         assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
         jobs |= {service["metadata"]["labels"][monitor["spec"]["jobLabel"]] for service in services}
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
-    assert jobs == {job["job_name"] for job in scraped} - {"prometheus"}
+    assert jobs == {job["job_name"] for job in scraped} - {"prometheus", "yolov7-alertmanager"}
+
+
+@pytest.mark.parametrize("overlay", ["monitoring", "monitoring-tls"])
+def test_the_gateway_is_scraped_as_it_speaks(overlay: str, rendered: Any):
+    [endpoint] = rendered[overlay].the("ServiceMonitor", "gateway")["spec"]["endpoints"]
+    [container] = rendered[overlay].pods["gateway"]["spec"]["containers"]
+    scheme = container["readinessProbe"]["httpGet"].get("scheme", "HTTP").lower()
+    assert endpoint.get("scheme", "http") == scheme
+    assert ("tlsConfig" in endpoint) == (scheme == "https")
+    services = [rendered[overlay].the("Service", name) for name in ("gateway", "gateway-grpc")]
+    told = {port["appProtocol"] for service in services for port in service["spec"]["ports"]}
+    assert told == ({"https"} if scheme == "https" else {"http", "kubernetes.io/h2c"})
 
 
 def test_the_rules_are_those_of_prometheus(rendered: Any, promtool: str, tmp_path: Path):
