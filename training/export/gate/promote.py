@@ -18,8 +18,7 @@ from training.export.gate.release import Release
 from training.export.gate.request import Request
 from training.export.gate.staged import OFFLINE, Staged, read_staged
 from training.export.gate.subject import Subject, choose_pictures, stretch
-from training.export.gate.trial import Trial
-from training.export.gate.trials import Findings, try_all
+from training.export.gate.trials import Findings, Refused, try_all
 from training.export.gate.verdict import judge, sentence
 from training.export.repository import next_version
 from training.export.session import ExportError
@@ -54,11 +53,15 @@ def promote(request: Request) -> Promotion:
     subject = _subject(staged, request, parent)
     found = try_all(request, staged, subject)
     found.notes += parent.doubts()
-    layers = _judge_all(request, staged, subject, parent, found)
+    for trial in found.trials:
+        if against := judge(trial, parent.evaluation, request.bounds):
+            file = None if trial.url else trial.file  # elsewhere there is nothing to look into
+            found.refused.append(Refused(label(trial), against, file, trial.precision))
+    layers = _look_into_all(request, staged, subject, found)
     table = tuple(rows(found.trials, parent.evaluation, parent.name))
     folder, refusal = None, ""
-    if found.against or not found.trials:
-        refusal = sentence(found.against or [("no engine", ["none could be tried"])])
+    if found.refused or not found.trials:
+        refusal = sentence([(each.engine, each.against) for each in found.refused])
     else:
         try:
             folder = Release(request, staged, parent, found).publish()
@@ -80,45 +83,31 @@ def _subject(staged: Staged, request: Request, parent: Parent) -> Subject:
     )
 
 
-def _judge_all(
-    request: Request, staged: Staged, subject: Subject, parent: Parent, found: Findings
-) -> dict[str, tuple[Layer, ...]]:
-    """Note what speaks against each engine; return the noisiest layers of those against which something does."""
+def _look_into_all(request: Request, staged: Staged, subject: Subject, found: Findings) -> dict[str, tuple[Layer, ...]]:
+    """Say of each refused engine which layers are noisy; return the worst of them, by engine."""
     noisiest = {}
-    for trial in found.trials:
-        against = judge(trial, parent.evaluation, request.bounds)
-        if not against:
+    for refused in found.refused:
+        if refused.file is None:
             continue
-        if not trial.url:  # there is nothing to look into elsewhere
-            try:
-                layers = _look_into(trial, staged, subject, request)
-            except ExportError as exc:
-                found.notes.append(f"{label(trial)}: its layers could not be looked at: {exc}")
-            else:
-                noisiest[label(trial)] = layers[:WORST]
-                against.append(describe(layers))
-                found.notes += _advice(trial, layers)
-        found.against.append((label(trial), against))
+        logger.info("looking into the layers of %s", refused.engine)
+        try:
+            names = names_of(staged.onnx)
+            probe = _probe(refused, staged, names)
+            layers = compare_layers(look_into_parent(staged, request, names), probe, subject.laid())
+        except ExportError as exc:
+            found.notes.append(f"{refused.engine}: its layers could not be looked at: {exc}")
+            continue
+        noisiest[refused.engine] = layers[:WORST]
+        refused.against.append(describe(layers))
+        if refused.precision == "int8" and (named := standing_out(layers)):
+            wide = ", ".join(f'"{layer.name}"' for layer in named)
+            advice = f"to keep them in float32, quantise it anew by a recipe with wide = [{wide}]"
+            found.notes.append(f"{refused.engine}: {advice}")
     return noisiest
 
 
-def _look_into(trial: Trial, staged: Staged, subject: Subject, request: Request) -> tuple[Layer, ...]:
-    """All its layers on a few pictures, the noisiest first. Raises ExportError."""
-    logger.info("looking into the layers of %s", label(trial))
-    names = names_of(staged.onnx)
-    return compare_layers(look_into_parent(staged, request, names), _probe(trial, staged, names), subject.laid())
-
-
-def _probe(trial: Trial, staged: Staged, names: Mapping[str, str]) -> Probe:
-    file = staged.folder / trial.file
-    if trial.file in OFFLINE.values():
-        return OnnxProbe(file, names)
-    return OpenvinoProbe(file, names, "bf16" if trial.precision == "bf16" else "f32")
-
-
-def _advice(trial: Trial, layers: tuple[Layer, ...]) -> list[str]:
-    """What a recipe of ``quantise`` needs to keep the noisiest layers in float32."""
-    named = ", ".join(f'"{layer.name}"' for layer in standing_out(layers))
-    if not named or trial.precision != "int8":
-        return []
-    return [f"{label(trial)}: to keep them in float32, quantise it anew by a recipe with wide = [{named}]"]
+def _probe(refused: Refused, staged: Staged, names: Mapping[str, str]) -> Probe:
+    assert refused.file is not None
+    if refused.file in OFFLINE.values():
+        return OnnxProbe(staged.folder / refused.file, names)
+    return OpenvinoProbe(staged.folder / refused.file, names, "bf16" if refused.precision == "bf16" else "f32")

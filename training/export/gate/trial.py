@@ -39,6 +39,10 @@ _AT_ONCE_MS = 30_000
 _BUCKET = re.compile(r'^yolov7_batch_size_bucket\{.*?le="([0-9.]+)".*?\} ([0-9.e+]+)$', re.MULTILINE)
 
 
+class NotReady(ExportError):
+    """The service has loaded the engine, which does not find on the known images what it must."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What was found. file: the engine file. precision: what the service says it computes in. engine: and version.
@@ -115,7 +119,7 @@ def describe(endpoint: Endpoint, name: str) -> dict[str, Any]:
     if missing := {"version", "ready", "reason", "sha256", "engine", "device", "precision"} - set(about):
         raise ExportError(f"{endpoint} says nothing of {min(missing)}: is it the service, and of this version?")
     if not about["ready"]:
-        raise ExportError(f"{name}/{about['version']} is not ready: {about['reason']}")
+        raise NotReady(f"{name}/{about['version']} is not ready: {about['reason']}")
     return about
 
 

@@ -16,21 +16,28 @@ from training.export.gate.seen import see
 from training.export.gate.serving import serving
 from training.export.gate.staged import OFFLINE, SERVED, Staged, alone
 from training.export.gate.subject import Subject
-from training.export.gate.trial import AT_ONCE, Trial, describe, try_batches, try_engine
+from training.export.gate.trial import AT_ONCE, NotReady, Trial, describe, try_batches, try_engine
 from training.export.session import ExportError
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An engine, and what speaks against it. file: here, that runs and answers wrongly; else None."""
+
+    engine: str
+    against: list[str]
+    file: str | None = None
+    precision: str = ""
+
+
 @dataclass(slots=True)
 class Findings:
-    """What was found so far.
-
-    against: engine and what speaks against it. seen: by file. digests: sha256 of what was tried, by file and part.
-    """
+    """What was found so far. seen: by file. digests: sha256 of what was tried, by file and part."""
 
     trials: list[Trial] = field(default_factory=list)
-    against: list[tuple[str, list[str]]] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -112,8 +119,10 @@ def _noting(found: Findings, engine: str, *, chosen: bool) -> Iterator[None]:
     """An engine that cannot be tried counts against the version, unless it is only this machine that lacks it."""
     try:
         yield
+    except NotReady as exc:
+        found.refused.append(Refused(engine, [str(exc)], SERVED.get(engine), engine))
     except (ExportError, EndpointError) as exc:
         if not chosen and "does not compute in it" in str(exc):
             found.notes.append(f"{engine} was not tried: {exc}")
         else:
-            found.against.append((engine, [str(exc)]))
+            found.refused.append(Refused(engine, [str(exc)]))

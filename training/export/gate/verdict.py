@@ -61,5 +61,6 @@ def points_lost(before: float, after: float) -> float:
 
 
 def sentence(refused: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Return one line of what speaks against which engine."""
-    return "not promoted: " + "; ".join(f"{engine}: {', '.join(against)}" for engine, against in refused)
+    """Return one line of what speaks against which engine; none where there was no engine to try."""
+    told = "; ".join(f"{engine}: {', '.join(against)}" for engine, against in refused)
+    return f"not promoted: {told or 'no engine could be tried'}"

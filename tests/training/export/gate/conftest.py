@@ -1,6 +1,7 @@
 """A small set whose objects are what the small network finds, so that its AP is known to be high."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,16 @@ from service.vision.letterbox import Letterbox
 from service.vision.postprocess import PostprocessOptions, postprocess
 from service.vision.spec import generate_image
 from training.checkpoint import Checkpoint
+from training.config import Quantisation
 from training.data import CocoDataset
 from training.export import export_checkpoint
 from training.export.card import CardFacts
 from training.export.exported import open_exported
+from training.export.gate import Request
+from training.export.gate.parent import Parent, score_parent
+from training.export.gate.staged import read_staged
+from training.export.gate.subject import Subject, choose_pictures, stretch
+from training.export.precision import write_integers
 
 IMAGES = 6
 SHAPES = ((64, 96), (96, 64))
@@ -89,3 +96,25 @@ def seen_set(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> CocoData
     table = {"images": images, "annotations": boxes, "categories": categories}
     (folder / "val.json").write_text(json.dumps(table))
     return CocoDataset.open(folder / "val.json", folder)
+
+
+@pytest.fixture(scope="session")
+def quantised(staged: Path, seen_set: CocoDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The staged model with both INT8 files."""
+    model = tmp_path_factory.mktemp("quantised") / "small"
+    shutil.copytree(staged, model)
+    write_integers(model / "1" / "model.onnx", seen_set, Quantisation())
+    return model
+
+
+@pytest.fixture
+def parent_found(staged: Path, seen_set: CocoDataset) -> Parent:
+    return score_parent(read_staged(staged), Request(staged, staged, seen_set, "val.json"))
+
+
+@pytest.fixture
+def subject(staged: Path, seen_set: CocoDataset, parent_found: Parent) -> Subject:
+    found = parent_found.detections
+    pictures = choose_pictures(seen_set, found)
+    infer = open_exported(staged / "1" / "model.onnx").infer
+    return Subject("small", SHAPES, seen_set, found, pictures, stretch(infer, pictures, SHAPES))

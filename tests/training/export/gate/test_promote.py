@@ -66,6 +66,7 @@ def test_damaged_weights_are_not_published_and_the_class_is_named(
     assert promotion.folder is None
     assert "class Motorcycle fell by" in promotion.refusal
     assert "class Ambulance" not in promotion.refusal
+    assert "noisiest layers head.lead." in promotion.refusal
     assert "\n" not in promotion.refusal
     assert list(tmp_path.iterdir()) == []
 
