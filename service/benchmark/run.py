@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from service.benchmark.figures import Figures
-from service.benchmark.knee import KneeSearch, Objective
+from service.benchmark.knee import LEAST_SHARE, KneeSearch, Objective
 from service.benchmark.load import Load, in_flight
 
 # How many times the latency of an idle service is too long, where nobody says.
@@ -53,6 +53,7 @@ class Run:
     def find_knee(self, load: Load, *, p99_ms: float | None, steps: int) -> None:
         """One client alone first, then rates, `steps` of them at most. `load` gives the times.
 
+        A rate whose answers all came, but late, is offered once more: one pause of a busy machine makes a p99.
         p99_ms: what holding a rate means; without it, TIMES_UNLOADED as long as half of the answers to one client took.
         """
         if not self._step(replace(load, clients=1, rate=None)):
@@ -62,13 +63,19 @@ class Run:
         self.knee = Knee(objective, None, None)
         search = KneeSearch(FIRST_SHARE * alone.per_second, steps=steps)
         while rate := search.next_rate():
-            clients = in_flight(rate, 2 * objective.p99_ms / 1000)
-            if not self._step(replace(load, clients=clients, rate=rate), objective):
+            offered = replace(load, clients=in_flight(rate, 2 * objective.p99_ms / 1000), rate=rate)
+            if not self._step(offered, objective):
+                return
+            if self._only_late() and not self._step(offered, objective):
                 return
             step = self.steps[-1]
             held = step.broken_by is None
             search.tell(held=held)
             self.knee = replace(self.knee, step=step) if held else replace(self.knee, above=step)
+
+    def _only_late(self) -> bool:
+        step = self.steps[-1]
+        return step.broken_by is not None and step.figures.share >= LEAST_SHARE
 
     def _step(self, load: Load, objective: Objective | None = None) -> bool:
         """Whether the run goes on after it."""

@@ -54,7 +54,22 @@ def test_an_objective_that_is_given_counts(make_figures):
 def test_no_more_rates_are_tried_than_allowed(curve):
     run = Run(curve)
     run.find_knee(Load(1), p99_ms=1e9, steps=3)
-    assert len(curve.offered) == 4
+    assert len({load.rate for load in curve.offered}) == 1 + 3
+
+
+def test_a_rate_that_was_late_is_offered_again_and_one_that_was_refused_is_not(make_figures):
+    def busy_once(load):
+        offered.append(load.rate)
+        if load.rate == 160:
+            return make_figures(100, sent=160, dropped=60)
+        return make_figures(80, ms=500 if offered == [None, 40, 80] else 10)
+
+    offered = []
+    run = Run(busy_once)
+    run.find_knee(Load(1), p99_ms=50, steps=3)
+    assert offered == [None, 40, 80, 80, 160]
+    assert run.knee.step.load.rate == 80
+    assert run.steps[2].broken_by == "p99 500 ms is above 50 ms"
 
 
 def test_nothing_holds_an_objective_that_cannot_be_met(curve):
