@@ -25,7 +25,7 @@ def test_the_linter_finds_nothing(path: Path):
 def test_what_every_image_has(path: Path):
     text = path.read_text()
     [base] = re.findall(r"^ARG BASE=(\S+)$", text, re.MULTILINE)
-    assert re.fullmatch(r"\S+:[0-9][\w.-]+", base)
+    assert re.fullmatch(r"\S+:[0-9][\w.-]+(@sha256:[0-9a-f]{64})?", base)
     assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${BASE}"}
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", text))
     assert labels == {"title", "description", "licenses", "revision"}
