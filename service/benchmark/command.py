@@ -10,6 +10,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,39 +37,63 @@ def run(arguments: Namespace) -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(arguments)
-    except (ClientError, K6Failed) as exc:
-        _end(1, f"{arguments.url}: {exc}" if isinstance(exc, ClientError) else str(exc))
-    except (NoPictures, K6Missing, ValueError, OSError) as exc:
-        _end(2, str(exc))
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the flags come to, before anything is sent."""
+
+    loads: Sequence[Load]
+    program: str
+    target: Target
+    pictures: Pictures
+
+
 def _run(arguments: Namespace) -> None:
-    loads = _loads(arguments)
-    _check_outputs(arguments)
-    program, target, pictures = find_k6(), _target(arguments), _pictures(arguments)
-    server = ask(target, pictures.files[0], timeout_s=arguments.timeout)
+    try:
+        _check_outputs(arguments)
+        asked = _Asked(_loads(arguments), find_k6(), _target(arguments), _pictures(arguments))
+    except (NoPictures, K6Missing, ValueError, OSError) as exc:
+        _end(2, str(exc))
+    try:
+        server = ask(asked.target, asked.pictures.files[0], timeout_s=arguments.timeout)
+    except ClientError as exc:
+        _end(1, f"{arguments.url}: {exc}")
+    try:
+        _measure(asked, arguments, server)
+    except K6Failed as exc:
+        _end(1, str(exc))
+
+
+def _measure(asked: _Asked, arguments: Namespace, server: Server) -> None:
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    with K6(program, target, pictures) as k6:
+    shown = view.View(Console(stderr=True, highlight=False, soft_wrap=True))
+    with K6(asked.program, asked.target, asked.pictures) as k6:
         about = {
             "command": ["yolov7-service", *mask_key(sys.argv[1:])],
             "generator": f"Grafana k6 {k6.version()}",
-            "machine": describe_machine() | {"shared_with_service": target.here},
-            "requests": describe_requests(target, pictures),
+            "machine": describe_machine() | {"shared_with_service": asked.target.here},
+            "requests": describe_requests(asked.target, asked.pictures),
         }
-        for line in _headline(about, server, pictures):
-            console.print(line)
-        shown = view.View(errors)
+        for line in _headline(about, server, asked.pictures):
+            console.print(line, markup=False)
         run = Run(lambda load: shown.offer(k6, load))
-        if arguments.knee:
-            run.find_knee(loads[0], p99_ms=arguments.slo_ms, steps=arguments.steps)
-        else:
-            run.measure(loads)
-    _print(run, console)
-    _write(run, arguments, server, about)
+        try:
+            _offer(run, asked.loads, arguments)
+        finally:
+            # Also where k6 failed in the middle: minutes of measuring are not thrown away.
+            _print(run, console)
+            _write(run, arguments, server, about)
     _judge(run)
+
+
+def _offer(run: Run, loads: Sequence[Load], arguments: Namespace) -> None:
+    if arguments.knee:
+        run.find_knee(loads[0], p99_ms=arguments.slo_ms, steps=arguments.steps)
+    else:
+        run.measure(loads)
 
 
 def _loads(arguments: Namespace) -> list[Load]:
@@ -134,7 +159,7 @@ def _print(run: Run, console: Console) -> None:
     if failure:
         console.print(f"one of those without an answer: {failure}", markup=False)
     if run.knee:
-        console.print(view.knee_line(run.knee))
+        console.print(view.knee_line(run.knee), markup=False)
 
 
 def _write(run: Run, arguments: Namespace, server: Server, about: dict[str, Any]) -> None:

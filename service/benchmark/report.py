@@ -48,7 +48,7 @@ def report(run: Run, *, server: Server, about: Mapping[str, Any]) -> dict[str, A
 
 
 def mask_key(command: Sequence[str]) -> list[str]:
-    """A command line without the key that may be in it, or in the URL."""
+    """A command line without the key that may be in it."""
     masked: list[str] = []
     for word in command:
         if masked and masked[-1] == "--key":

@@ -35,6 +35,11 @@ class Target:
 
     def __post_init__(self) -> None:
         Address.of(self.url, ca=self.ca)
+        parts = urlsplit(self.url)
+        if parts.username or parts.password:
+            raise ValueError("the address holds a password, which would be written down: keys go by --key-file")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{self.url}: options go by --option, not in the address")
         web.authorisation(self.key)
 
     @property

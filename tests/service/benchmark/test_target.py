@@ -20,10 +20,19 @@ def test_the_key_is_not_shown():
     assert "hush" not in repr(Target("http://host", key="hush"))
 
 
-@pytest.mark.parametrize("arguments", [{"url": "host:8000"}, {"url": "http://host", "key": "two words"}])
-def test_what_can_be_no_target_is_refused(arguments):
-    with pytest.raises(ValueError, match=r"no URL|one word"):
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"url": "host:8000"}, "is no URL"),
+        ({"url": "http://host", "key": "two words"}, "one word"),
+        ({"url": "http://me:hush@host"}, "holds a password"),
+        ({"url": "http://host?model=a"}, "--option"),
+    ],
+)
+def test_what_can_be_no_target_is_refused(arguments, why):
+    with pytest.raises(ValueError, match=why) as caught:
         Target(**arguments)
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
