@@ -11,7 +11,7 @@ from training.export.gate.verdict import points_lost, worst_class
 
 PLOT = "engines.svg"
 HEADS = (
-    *("engine", "AP", "against", "worst class", "boxes agree", "boxes, px", "scores"),
+    *("engine", "AP", "against", "worst class", "boxes agree", "boxes, px (most)", "scores (most)"),
     *("batches", "shapes", "alone", "8 at once"),
 )
 
@@ -49,7 +49,7 @@ def render(table: Sequence[Sequence[str]], trials: Sequence[Trial], *, data: str
     where = "; ".join(dict.fromkeys(f"{trial.engine} on {trial.device}" for trial in trials))
     words = (
         f"Each through a running service, on {data}: AP in points by the protocol served, and against the first "
-        "row; boxes that score 0.25 or more and that both have, and how far those lie apart, on average and at most; "
+        "row; boxes that score 0.25 or more and that both have, and how far those lie apart, on average (and at most); "
         "boxes of a picture in a batch (of up to so many) and alone; the input shape that agrees least with ONNX "
         "Runtime; time from request to answer of one picture alone, and until eight that came at once were answered. "
         f"What has no times was tried in ONNX Runtime, outside the service. {where}. Made by `{command}`."
@@ -88,7 +88,7 @@ def _change(points: float) -> str:
 
 def _apart(mean_and_most: tuple[float, float]) -> str:
     mean, most = mean_and_most
-    return "" if mean != mean else f"{mean:.2g}, at most {most:.2g}"
+    return "" if mean != mean else f"{mean:.2g} ({most:.2g})"
 
 
 def _share(share: float) -> str:

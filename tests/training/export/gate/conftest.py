@@ -79,12 +79,13 @@ def export(checkpoint: Path, repository: Path) -> Path:
 def seen_set(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
     """Generated pictures of both shapes; the objects are the network's best few boxes of each class."""
     folder = tmp_path_factory.mktemp("set")
+    (folder / "images").mkdir()
     infer = open_exported(staged / "1" / "model.onnx").infer
     images, boxes = [], []
     for image_id in range(IMAGES):
         shape_hw = SHAPES[image_id % 2]
         pixels = generate_image(100 + image_id, shape_hw)
-        cv2.imwrite(str(folder / f"{image_id}.png"), pixels[..., ::-1])
+        cv2.imwrite(str(folder / "images" / f"{image_id}.png"), pixels[..., ::-1])
         images.append({"id": image_id, "file_name": f"{image_id}.png", "height": shape_hw[0], "width": shape_hw[1]})
         found = postprocess(infer(pixels[None])[0], Letterbox.fit(shape_hw, shape_hw), PostprocessOptions(0.05))
         for class_id in range(3):
@@ -95,7 +96,7 @@ def seen_set(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> CocoData
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(("Ambulance", "Bus | Coach", "Motorcycle"))]
     table = {"images": images, "annotations": boxes, "categories": categories}
     (folder / "val.json").write_text(json.dumps(table))
-    return CocoDataset.open(folder / "val.json", folder)
+    return CocoDataset.open(folder / "val.json")
 
 
 @pytest.fixture(scope="session")
