@@ -5,7 +5,7 @@ from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 
-from markdown import anchor, code, plain, table
+from markup import anchor, code, plain, table
 
 from service.__main__ import parser as service_parser
 from training.__main__ import parser as training_parser

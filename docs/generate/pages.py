@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import api_page
 import cli_page
 import settings_page
 
@@ -21,6 +22,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page.page,
     "cli.md": cli_page.page,
+    "api.md": api_page.page,
 }
 
 

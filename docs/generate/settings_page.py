@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 from annotated_types import Ge, Gt, Le
-from markdown import code, plain, table
+from markup import code, plain, table
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 

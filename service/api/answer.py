@@ -26,9 +26,9 @@ class Box(BaseModel):
 class Detection(BaseModel):
     """One object found."""
 
-    label: str
-    class_id: int
-    score: float = Field(ge=0, le=1)
+    label: str = Field(description="Name of the class.")
+    class_id: int = Field(description="Its number, from 0.")
+    score: float = Field(ge=0, le=1, description="How sure the model is of it.")
     box: Box
 
 
@@ -72,8 +72,8 @@ class DetectAnswer(BaseModel):
     model: ModelName
     image: ImageSize
     detections: list[Detection]
-    timings_ms: dict[str, float]
-    request_id: str
+    timings_ms: dict[str, float] = Field(description="Milliseconds in each stage of the work.")
+    request_id: str = Field(description="As in X-Request-ID.")
 
 
 class ModelAnswer(BaseModel):
@@ -84,16 +84,16 @@ class ModelAnswer(BaseModel):
     current: bool = Field(description="Whether requests that name no version get this one.")
     ready: bool
     reason: str | None = Field(description="Why it is not ready.")
-    variant: str
-    class_names: list[str]
+    variant: str = Field(description="Of the network, such as tiny.")
+    class_names: list[str] = Field(description="By number, from 0.")
     input_shapes: list[tuple[int, int]] = Field(description="Height and width; the first is the default.")
-    max_candidates: int
-    score_floor: float
-    sha256: str
-    average_precision: dict[str, float]
-    origin: dict[str, str]
+    max_candidates: int = Field(description="Most boxes that leave the graph, before any suppression.")
+    score_floor: float = Field(description="What scores less does not leave the graph.")
+    sha256: str = Field(description="Of model.onnx.")
+    average_precision: dict[str, float] = Field(description="What was measured, by name of the measurement.")
+    origin: dict[str, str] = Field(description="Where the weights come from.")
     engine: str | None = Field(description="What runs it; null where it is not loaded.")
-    device: str | None
+    device: str | None = Field(description="What the engine runs on.")
     precision: str | None = Field(description="What the engine computes in.")
     max_batch_size: int | None = Field(description="Most images in one batch.")
     passport: dict[str, Any] | None = Field(
@@ -111,8 +111,8 @@ class ModelsAnswer(BaseModel):
 class VersionsAnswer(ModelAnswer):
     """The current version of a model, with all that are loaded and the numbers of those in the repository."""
 
-    versions: list[ModelAnswer]
-    available: list[str]
+    versions: list[ModelAnswer] = Field(description="All that are loaded.")
+    available: list[str] = Field(description="All in the repository.")
 
 
 class StatusAnswer(BaseModel):
@@ -124,11 +124,11 @@ class StatusAnswer(BaseModel):
 class ProblemAnswer(BaseModel):
     """RFC 9457 problem document."""
 
-    type: str
+    type: str = Field(description="For programs; stable.")
     title: str
     status: int
-    detail: str
-    instance: str
+    detail: str = Field(description="For people: what is wrong with this request.")
+    instance: str = Field(description="The path.")
     request_id: str
     errors: list[dict[str, str]] = Field([], description="For 422: `pointer` to the option and `detail`, each finding.")
 

@@ -121,7 +121,14 @@ def _add_stream(api: FastAPI, routes: Routes) -> None:
 
 def _add_deepstack(api: FastAPI, routes: DeepStackRoutes) -> None:
     binary, text = {"type": "string", "format": "binary"}, {"type": "string"}
-    options = {"min_confidence": {"type": "number", "default": DEFAULT_CONFIDENCE}, "classes": text, "api_key": text}
+    options = {
+        "min_confidence": {
+            "type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_CONFIDENCE,
+            "description": "Predictions below it are left out.",
+        },
+        "classes": text | {"description": "Names or ids of the classes wanted, comma-separated; all where absent."},
+        "api_key": text | {"description": "The API key, for who sends none in a header."},
+    }  # fmt: skip
     form = {"type": "object", "required": ["image"], "properties": {"image": binary, **options}}
     body = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
     refused = {status for status, _, _ in TABLE.values() if status not in (406, 409, 499)}

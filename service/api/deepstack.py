@@ -64,9 +64,9 @@ class VisionAnswer(BaseModel):
     duration: float = Field(description="Seconds from the request's head to here.")
     count: int
     message: str
-    inferenceMs: int  # noqa: N815 - CodeProject.AI's name
-    processMs: int  # noqa: N815
-    analysisRoundTripMs: int  # noqa: N815
+    inferenceMs: int = Field(description="Milliseconds in the engine.")  # noqa: N815 - CodeProject.AI's name
+    processMs: int = Field(description="In all stages.")  # noqa: N815
+    analysisRoundTripMs: int = Field(description="From the request's head to here.")  # noqa: N815
     code: int = 200
 
 

@@ -37,11 +37,11 @@ class Open(_Message):
     """The first one. `options` as of POST /v1/detect; `max_age_ms` is for `latest`, `credits` for `every`."""
 
     type: Literal["open"]
-    options: dict[str, Any] = Field(default_factory=dict)
-    name: str = ""
-    delivery: Literal["latest", "every"] = "latest"
-    max_age_ms: Annotated[float | None, Field(gt=0)] = None
-    credits: Annotated[int | None, Field(ge=1)] = None
+    options: dict[str, Any] = Field(default_factory=dict, description="As of POST /v1/detect.")
+    name: Annotated[str, Field(description="What the log calls the stream: up to 100 printable characters.")] = ""
+    delivery: Annotated[Literal["latest", "every"], Field(description="The newest frame, or every one.")] = "latest"
+    max_age_ms: Annotated[float | None, Field(gt=0, description="From receipt to answer; default 1000.")] = None
+    credits: Annotated[int | None, Field(ge=1, description="Most frames unanswered; default what there is.")] = None
 
     def detect_options(self) -> DetectOptions:
         """Raises InvalidOption with each finding."""
@@ -58,11 +58,11 @@ class FrameHead(_Message):
     """Of the picture in the next message. A raw picture has all three of its layout, a file none."""
 
     type: Literal["frame"]
-    sequence: Annotated[int | None, Field(ge=0, le=MOST_SEQUENCE)] = None
-    captured_at: float | None = None
-    format: PixelFormat | None = None
-    width: int | None = None
-    height: int | None = None
+    sequence: Annotated[int | None, Field(ge=0, le=MOST_SEQUENCE, description="Rises; default one more.")] = None
+    captured_at: Annotated[float | None, Field(description="Seconds since 1970, which are only echoed.")] = None
+    format: Annotated[PixelFormat | None, Field(description="Of bare pixels: uint8, rows from the top.")] = None
+    width: Annotated[int | None, Field(description="Of bare pixels.")] = None
+    height: Annotated[int | None, Field(description="Of bare pixels.")] = None
 
     def picture(self, data: bytes) -> Picture:
         """The picture that `data` is."""
@@ -75,7 +75,7 @@ class Options(_Message):
     """For the frames that follow. What is not in it has its default again; the model stays."""
 
     type: Literal["options"]
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict, description="As of POST /v1/detect.")
 
     def detect_options(self, opening: Open) -> DetectOptions:
         """Raises InvalidOption with each finding, and where it names another model than `opening`."""
