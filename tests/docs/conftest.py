@@ -162,10 +162,11 @@ def terminal(tree: Path) -> Iterator[Callable[..., Terminal]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes a `block` takes each that its page has run."""
+    """A test that takes a `block` takes each that its page has run, up to its module's UNTIL where it has one."""
     if "block" in metafunc.fixturenames:
         page = (ROOT / "docs" / metafunc.module.PAGE).read_text()
-        run = [block for block in blocks_of(page) if block.is_run]
+        before = page.partition(getattr(metafunc.module, "UNTIL", "\0"))[0]
+        run = [block for block in blocks_of(before) if block.is_run]
         metafunc.parametrize("block", run, ids=[block.commands.partition("\n")[0] for block in run])
 
 
