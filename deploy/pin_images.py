@@ -1,7 +1,7 @@
 """Pins images that are pulled from elsewhere by digest: docker-compose.yml, the Dockerfiles, an overlay for Kubernetes.
 
     python3 deploy/pin_images.py           asks the registries, by `docker buildx imagetools inspect`, and writes
-    python3 deploy/pin_images.py FILE      takes the digests from lines of `NAME:TAG sha256:…`, of somebody who could ask
+    python3 deploy/pin_images.py FILE      takes the digests from lines of `NAME:TAG sha256:…`, of who could ask
     python3 deploy/pin_images.py --list    says which images there are, and how each is pinned
 
 A tag says what is wanted, its digest what is run: both stay, as NAME:TAG@sha256:…, and a second run moves the digest to

@@ -37,10 +37,11 @@ class Gateway:
 
 
 class LocalStack:
-    """A context manager. `folder` is empty and the caller's to remove; `root` is the repository."""
+    """A context manager. `folder` is empty and the caller's to remove; `compiled` keeps compiled models for another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, compiled: Path | None = None) -> None:
         self._folder = folder
+        self._compiled = compiled or folder / "openvino"
         self._root = DEPLOY.parent
         self._exits = ExitStack()
 
@@ -68,7 +69,7 @@ class LocalStack:
         self.triton.start()
         self.redis, redis_port = self._start_redis()
         shared = {"redis_url": f"redis://{HOST}:{redis_port}/0", "cache_secret": "local", "anonymous_rate": RATE}
-        shared |= {"max_streams": 3, "openvino_cache_dir": self._folder / "openvino", "known_image_interval_s": 5}
+        shared |= {"max_streams": 3, "openvino_cache_dir": self._compiled, "known_image_interval_s": 5}
         self.embedded = self._start_gateway("embedded", model_repository=models, max_in_flight=8, **shared)
         self.triton.wait_ready()
         self.keys, key = self._keys()

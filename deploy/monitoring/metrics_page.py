@@ -25,7 +25,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "frames.outcome": ("answered", "failed", "replaced", "stale", "overloaded", "rate"),
     "rejected.reason": (
         "places", "queue", "deadline", "streams", "calls", "health", "reflection", "rate", "unauthenticated",
-        "forbidden",
+        "forbidden", "origin",
     ),
     "dropped.reason": ("cancelled", "expired"),
     "result": (

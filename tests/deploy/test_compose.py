@@ -96,7 +96,7 @@ def redis_port(compose: dict[str, Any], secrets: Path) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def gateway(compose: dict[str, Any], secrets: Path, redis_port: int, tmp_path_factory: Any) -> Iterator[str]:
+def gateway(compose: dict[str, Any], secrets: Path, redis_port: int, compiled: Path) -> Iterator[str]:
     """The gateway with the environment of its container; its addresses and paths are this machine's."""
     given = as_given(compose["services"]["gateway"])
     environment = {name: value.replace("/run/secrets", str(secrets)) for name, value in given.items()}
@@ -109,7 +109,7 @@ def gateway(compose: dict[str, Any], secrets: Path, redis_port: int, tmp_path_fa
         "YOLOV7_GRPC_PORT": "0",
         "YOLOV7_MODEL_REPOSITORY": str(ROOT / "model_repository"),
     }
-    environment["YOLOV7_OPENVINO_CACHE_DIR"] = str(tmp_path_factory.mktemp("openvino"))
+    environment["YOLOV7_OPENVINO_CACHE_DIR"] = str(compiled)
     process = subprocess.Popen([sys.executable, "-m", "service", "serve"], env=os.environ | environment, cwd=ROOT)
     yield f"http://127.0.0.1:{port}"
     process.terminate()
@@ -154,6 +154,14 @@ def test_the_gateway_and_triton_are_one_user(compose: dict[str, Any]):
     assert compose["services"]["gateway-gpu"]["environment"]["YOLOV7_TRITON_SHARED_MEMORY"] == "on"
     [user] = re.findall(r"^USER (\S+)$", (ROOT / "deploy" / "gateway.Dockerfile").read_text(), re.MULTILINE)
     assert compose["services"]["triton"]["user"] == user
+
+
+def test_the_trainer_can_be_whoever_owns_the_folders(compose: dict[str, Any]):
+    """deploy/try_training.sh trains as a user whom the image does not know; so it needs a home and a name."""
+    service = compose["services"]["training"]
+    assert service["user"] == "${TRAINER:-10001:10001}"
+    assert service["environment"] == {"HOME": "/tmp", "USER": "trainer"}
+    assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])
 
 
 def test_pictures_pass_through_memory_that_outlives_both(compose: dict[str, Any]):

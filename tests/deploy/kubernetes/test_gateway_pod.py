@@ -1,8 +1,9 @@
-"""The gateway as a process with what its pod gives it; its keys change as the kubelet changes a mounted Secret."""
+"""The gateway as a process with what its pod gives it; keys and certificate change as the kubelet changes Secrets."""
 
 import io
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -47,9 +48,44 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+def anyone() -> ssl.SSLContext:
+    """Trusts every certificate, as a kubelet's probes do."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def certificate_at(port: int) -> bytes:
+    context = anyone()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", port), 20) as plain, context.wrap_socket(plain) as secured:
+        return secured.getpeercert(binary_form=True) or b""
+
+
+def issued(folder: Path, name: str) -> dict[str, str]:
+    """A key and a certificate, under the names that cert-manager gives them."""
+    key, chain = folder / f"{name}.key", folder / f"{name}.crt"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", f"/CN={name}", "-keyout", str(key), "-out", str(chain)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return {"tls.crt": chain.read_text(), "tls.key": key.read_text()}
+
+
 def status(url: str, **request: Any) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, **request), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, **request), timeout=20, context=anyone()) as answer:
             return answer.status
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -69,7 +105,8 @@ def comes_to(expected: int, ask: Callable[[], int]) -> bool:
 
 @pytest.fixture(scope="module")
 def container(rendered: Any) -> dict[str, Any]:
-    [container] = rendered["cpu"].pods["gateway"]["spec"]["containers"]
+    """With the component `tls`, which only adds to the overlay `cpu`."""
+    [container] = rendered["tls"].pods["gateway"]["spec"]["containers"]
     return container
 
 
@@ -85,16 +122,30 @@ def secret(tmp_path_factory: pytest.TempPathFactory, first_key: tuple[str, str])
 
 
 @pytest.fixture(scope="module")
-def gateway(container: dict[str, Any], secret: MountedSecret, tmp_path_factory: Any) -> Iterator[str]:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> MountedSecret:
+    folder = tmp_path_factory.mktemp("certificates")
+    return MountedSecret(folder / "tls", issued(folder, "first"))
+
+
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    container: dict[str, Any], secret: MountedSecret, tls: MountedSecret, grpc_port: int, compiled: Path
+) -> Iterator[str]:
     """Its Redis is away, as it is when a cluster starts."""
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
     mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    environment = {name: value.replace(mounted["secrets"], str(secret.folder)) for name, value in environment.items()}
+    for name, folder in (("secrets", secret.folder), ("tls", tls.folder)):
+        environment = {key: value.replace(mounted[name], str(folder)) for key, value in environment.items()}
     port = free_port()
-    environment |= {"YOLOV7_PORT": str(port), "YOLOV7_GRPC_PORT": "0", "YOLOV7_DRAIN_DELAY_S": "0"}
-    environment["YOLOV7_OPENVINO_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+    environment |= {"YOLOV7_PORT": str(port), "YOLOV7_GRPC_PORT": str(grpc_port), "YOLOV7_DRAIN_DELAY_S": "0"}
+    environment["YOLOV7_OPENVINO_CACHE_DIR"] = str(compiled)
     process = subprocess.Popen([sys.executable, "-m", "service", "serve"], env=os.environ | environment, cwd=ROOT)
-    yield f"http://127.0.0.1:{port}"
+    yield f"https://127.0.0.1:{port}"
     process.terminate()
     assert process.wait(60) == 0
 
@@ -120,3 +171,17 @@ def test_keys_change_while_it_runs(gateway: str, secret: MountedSecret, first_ke
     secret.turn({"cache_secret": "abc", "redis_url": "redis://127.0.0.1:1/0", "keys": entry})
     assert comes_to(200, lambda: detected(gateway, token))
     assert detected(gateway, first_key[0]) == 401
+
+
+def test_a_renewed_certificate_is_served_while_it_runs(
+    gateway: str, grpc_port: int, tls: MountedSecret, tmp_path: Path
+):
+    assert comes_to(200, lambda: status(f"{gateway}/readyz"))
+    ports = (int(gateway.rpartition(":")[2]), grpc_port)
+    before = {certificate_at(port) for port in ports}
+    renewed = issued(tmp_path, "second")
+    tls.turn(renewed)
+    expected = ssl.PEM_cert_to_DER_cert(renewed["tls.crt"])
+    assert before != {expected}
+    for port in ports:
+        assert comes_to(True, lambda port=port: certificate_at(port) == expected)

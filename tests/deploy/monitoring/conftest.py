@@ -97,14 +97,14 @@ def trouble(stack: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> Iterator[Watched]:
     """Everything real, under load until the end of the tests."""
     need("prometheus", "prometheus-redis-exporter")
     from local_stack import LocalStack, server_missing
 
     if reason := server_missing():
         pytest.skip(reason)
-    with LocalStack(tmp_path_factory.mktemp("stack")) as stack, loaded(stack):
+    with LocalStack(tmp_path_factory.mktemp("stack"), compiled) as stack, loaded(stack):
         trouble(stack)
         yield Watched(stack.prometheus)
 
