@@ -41,10 +41,12 @@ def compare_layers(parent: Look, engine: Probe, images: Iterable[NDArray[np.uint
     noise: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for image in images:
         expected = parent(image)
-        for place, found in enumerate((engine.each(image, expected), engine.whole(image))):
-            for name, power in _differences(expected, found).items():
-                noise[name][place] += power
-        for name in noise:
+        # One after the other: the outputs of all layers of a large network are gigabytes.
+        own = _differences(expected, engine.each(image, expected))
+        reached = _differences(expected, engine.whole(image))
+        for name in own:
+            noise[name][0] += own[name]
+            noise[name][1] += reached[name]
             signal[name] += float(np.square(expected[name], dtype=np.float64).sum())
     if not noise:
         raise ExportError("it has no layer that its parent has")

@@ -30,7 +30,7 @@ def rows(trials: Sequence[Trial], parent: Evaluation, parent_name: str) -> list[
                 _share(trial.alike.share),
                 _apart(trial.alike.boxes_px),
                 _apart(trial.alike.scores),
-                f"{_share(trial.together)}, up to {trial.largest_batch}",
+                f"{_share(trial.together)}, up to {trial.largest_batch or '?'}",
                 _share(min((share for share in trial.shapes.values() if share == share), default=float("nan"))),
                 *(f"{trial.latency_ms[name]:.1f} ms" if name in trial.latency_ms else "" for name in ("1", "8")),
             )

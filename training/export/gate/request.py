@@ -32,6 +32,8 @@ class Request:
 
     def check(self, staged: Staged) -> None:
         """Refuse what could not be told anything of, or not be published. Raises ConfigError, DatasetError."""
+        if self.repository.exists() and not self.repository.is_dir():
+            raise ConfigError(f"{self.repository} is no folder to publish into")
         _check_classes(staged.spec.class_names, self.dataset.class_names)
         if all(image.crowd.all() for image in self.dataset.images):
             raise DatasetError("the set has no object: nothing an engine loses would show")

@@ -1,6 +1,5 @@
 """A staged model: a version folder with a spec and engine files, which nobody serves yet."""
 
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ SERVED = {"f32": "model.onnx", "bf16": "model.onnx", "int8": "model.int8.xml"}
 # Files that engines elsewhere run or compile.
 OFFLINE = {"fp16": "model.fp16.onnx", "int8-onnx": "model.int8.onnx"}
 ENGINES = SERVED | OFFLINE
+_SPEC = "spec.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ def read_staged(path: Path) -> Staged:
     """Read a model's folder, of which the current version is taken, or a version's. Raises ExportError."""
     path = path.absolute()  # of "." the parent is "." again
     try:
-        spec = ModelSpec.from_json((path / "spec.json").read_text(encoding="utf-8"))
+        spec = ModelSpec.from_json((path / _SPEC).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, SpecError) as exc:
-        raise ExportError(f"{path / 'spec.json'}: {exc}") from exc
+        raise ExportError(f"{path / _SPEC}: {exc}") from exc
     folder = path if (path / "model.onnx").is_file() else path / spec.version
     card = folder.parent / "MODEL_CARD.md"
     if not (folder / "model.onnx").is_file():
@@ -92,7 +92,9 @@ def alone(staged: Staged) -> Iterator[Path]:
         version = model / staged.spec.version
         version.mkdir(parents=True)
         for file in staged.folder.iterdir():
-            if file.is_file():
+            if file.is_file() and file.name != _SPEC:
                 (version / file.name).symlink_to(file.absolute())
-        shutil.copy(staged.folder / "spec.json", model / "spec.json")
+        # The one that is published, which the version's own need not be.
+        for folder in (model, version):
+            (folder / _SPEC).write_text(staged.spec.to_json(), encoding="utf-8")
         yield Path(name)

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from service.vision.detections import Detections
-from training.evaluate import Endpoint, Evaluation, detect_endpoint, score
+from training.evaluate import Endpoint, EndpointError, Evaluation, detect_endpoint, score
 from training.evaluate.endpoint import ask, ask_object, post_image, read_detections, served_path
 from training.evaluate.progress import shown
 from training.export.gate.agreement import Agreement, Alike, agreement
@@ -48,9 +48,9 @@ class Trial:
     """What was found. file: the engine file. precision: what the service says it computes in. engine: and version.
 
     alike: the parent's boxes and this engine's. together: the share of boxes that pictures have in a batch and alone;
-    largest batch: how many of them the service joined at most. shapes: the share for each input shape (H, W) that
-    pictures can get; NaN where there is no box. All shares are of 1. url: of a service that ran before; empty for one
-    that was started for this.
+    largest batch: how many of them the service joined at most, 0 where it does not tell. shapes: the share for each
+    input shape (H, W) that pictures can get; NaN where there is no box. All shares are of 1. url: of a service that ran
+    before; empty for one that was started for this.
     """
 
     file: str
@@ -162,8 +162,12 @@ def _together(endpoint: Endpoint, subject: Subject, alone: _Alone) -> float:
 
 
 def _largest_batch(endpoint: Endpoint) -> int:
-    """The bound of the histogram's last bucket that is larger than the one before; 1 where none is."""
-    buckets = [(float(bound), float(count)) for bound, count in _BUCKET.findall(ask(endpoint, "/metrics").decode())]
+    """The bound of the histogram's last bucket that is larger than the one before; 1 where none is, 0 if not told."""
+    try:
+        exposition = ask(endpoint, "/metrics").decode()
+    except EndpointError:
+        return 0  # a proxy keeps them from others
+    buckets = [(float(bound), float(count)) for bound, count in _BUCKET.findall(exposition)]
     grown = [bound for (_, before), (bound, count) in pairwise(buckets) if count > before]
     return int(max(grown, default=1))
 

@@ -59,6 +59,10 @@ def try_all(request: Request, staged: Staged, subject: Subject) -> Findings:
     for trial in found.trials:
         if trial.largest_batch == 1:
             found.notes.append(f"{label(trial)}: the service joined no pictures, so batches were not tried")
+        if trial.largest_batch == 0:
+            found.notes.append(
+                f"{label(trial)}: the service does not tell its metrics, so not whether it joins pictures"
+            )
     return found
 
 
@@ -94,9 +98,13 @@ def _try_there(found: Findings, endpoint: Endpoint, staged: Staged, subject: Sub
     file = _same_file(about, staged)
     found.digests.setdefault(file, staged.digests(file))
     logger.info("trying %s at %s", file, endpoint)
-    found.trials.append(replace(try_engine(endpoint, file, subject), url=endpoint.url))
-    if file not in found.seen:
-        found.seen[file] = see(endpoint, subject.name, subject.dataset, data)
+    trial = try_engine(endpoint, file, subject)
+    seen = see(endpoint, subject.name, subject.dataset, data)
+    after = describe(endpoint, subject.name)
+    if any(after.get(key) != about.get(key) for key in ("version", "sha256", "passport")):
+        raise ExportError(f"{subject.name}/{about['version']} was replaced there while it was tried")
+    found.trials.append(replace(trial, url=endpoint.url))
+    found.seen.setdefault(file, seen)
 
 
 def _same_file(about: Mapping[str, Any], staged: Staged) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.config import ConfigError
 from training.evaluate import Evaluation
 from training.export.gate.trial import Trial
 
@@ -21,6 +22,15 @@ class Bounds:
     alike: float = 0.8
     together: float = 0.98
     shape: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing or everything would pass. Raises ConfigError."""
+        for what, points in (("drop", self.drop), ("class_drop", self.class_drop)):
+            if not 0 <= points <= 100:  # NaN neither
+                raise ConfigError(f"{what}: {points} points are not within 0 and 100")
+        for what, share in (("alike", self.alike), ("together", self.together), ("shape", self.shape)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{what}: a share lies within 0 and 1, not {share}")
 
 
 def judge(trial: Trial, parent: Evaluation, bounds: Bounds) -> list[str]:

@@ -56,11 +56,22 @@ def test_a_service_with_another_model_of_that_name_is_refused(half: Staged, dama
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers everything with what the server was given."""
+    """Tells of its model what the server was given, the last of it for ever, and finds nothing anywhere."""
 
     def do_GET(self) -> None:
-        body = json.dumps(self.server.about).encode()  # type: ignore[attr-defined]
-        self.send_response(200)
+        given = self.server.given  # type: ignore[attr-defined]
+        if self.path == "/metrics":
+            self.answer(404, {})
+        else:
+            self.answer(200, given.pop(0) if len(given) > 1 else given[0])
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(200, {"detections": []})
+
+    def answer(self, status: int, told: dict[str, object]) -> None:
+        body = json.dumps(told).encode()
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -97,6 +108,26 @@ def test_what_is_not_this_version_is_told(
     half: Staged, subject: Subject, server: ThreadingHTTPServer, about: dict[str, object], told: str
 ) -> None:
     whole = about if "status" in about else KNOWN | {"sha256": half.spec.sha256} | about
-    server.about = whole  # type: ignore[attr-defined]
+    server.given = [whole]  # type: ignore[attr-defined]
     _, (refused,) = try_there(half, subject, Endpoint(f"http://127.0.0.1:{server.server_port}"))
     assert told in refused.against[0]
+
+
+def test_one_that_keeps_its_metrics_to_itself_is_tried_all_the_same(
+    half: Staged, subject: Subject, server: ThreadingHTTPServer
+) -> None:
+    server.given = [KNOWN | {"sha256": half.spec.sha256}]  # type: ignore[attr-defined]
+    found, rest = try_there(half, subject, Endpoint(f"http://127.0.0.1:{server.server_port}"))
+    assert rest == []
+    assert (found.trials[0].alike.share, found.trials[0].largest_batch) == (0.0, 0)
+    assert "does not tell its metrics" in found.notes[0]
+
+
+def test_one_that_loads_another_version_meanwhile_is_refused(
+    half: Staged, subject: Subject, server: ThreadingHTTPServer
+) -> None:
+    first = KNOWN | {"sha256": half.spec.sha256}
+    server.given = [first, first, first | {"version": "2"}]  # type: ignore[attr-defined]
+    found, (refused,) = try_there(half, subject, Endpoint(f"http://127.0.0.1:{server.server_port}"))
+    assert refused.against == ["small/1 was replaced there while it was tried"]
+    assert found.trials == []

@@ -41,3 +41,8 @@ def test_with_a_checkpoint_model_onnx_must_be_tried(version: Staged, seen_set: C
         request_of(version, seen_set, engines=("int8",), checkpoint=Path("best.pt")).check(version)
     request_of(version, seen_set, engines=("int8",)).check(version)
     request_of(version, seen_set, engines=("int8", "bf16"), checkpoint=Path("best.pt")).check(version)
+
+
+def test_a_repository_that_is_no_folder_is_refused(version: Staged, seen_set: CocoDataset) -> None:
+    with pytest.raises(ConfigError, match=r"model\.onnx is no folder to publish into"):
+        replace(request_of(version, seen_set), repository=version.onnx).check(version)

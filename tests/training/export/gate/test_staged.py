@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.export.gate.staged import read_staged
+from training.export.gate.staged import alone, read_staged
 from training.export.session import ExportError
 
 PLAN = 'backend: "tensorrt" default_model_filename: "model.fp16.plan" name: "small"'
@@ -31,3 +31,19 @@ def test_a_version_is_read_by_its_own_folder_or_by_the_models(published) -> None
 def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"spec\.json"):
         read_staged(tmp_path)
+
+
+def test_the_service_gets_the_spec_that_is_published_and_not_the_versions(published, tmp_path: Path) -> None:
+    shutil.copytree(published.repository / "small", tmp_path / "small")
+    (tmp_path / "small" / "1" / "spec.json").unlink()
+    staged = read_staged(tmp_path / "small")
+    with alone(staged) as repository:
+        texts = [(repository / "small" / part / "spec.json").read_text() for part in ("", "1")]
+        assert (repository / "small" / "1" / "model.onnx").is_file()
+    assert texts == [staged.spec.to_json()] * 2
+    assert not repository.exists()
+
+
+def test_a_version_is_found_from_within_its_folder(published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(published.repository / "small" / "1")
+    assert read_staged(Path()).card.startswith("# small, version 1")

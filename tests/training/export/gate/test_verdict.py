@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from service.vision.detections import Detections
+from training.config import ConfigError
 from training.evaluate import ClassScore, Evaluation
 from training.export.gate.agreement import Agreement, Alike, agreement
 from training.export.gate.trial import Trial
@@ -75,3 +76,9 @@ def test_boxes_below_the_floor_are_partners_but_not_asked_about() -> None:
     weak, strong = {1: found([box], [0.24], [0])}, {1: found([box], [0.26], [0])}
     assert agreement(weak, strong, ALIKE).share == 1.0
     assert math.isnan(agreement(weak, weak, ALIKE).share)
+
+
+@pytest.mark.parametrize("bounds", [{"drop": math.nan}, {"class_drop": -1}, {"alike": 80}, {"shape": math.nan}])
+def test_bounds_that_all_or_none_would_pass_are_refused(bounds: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bounds))):
+        Bounds(**bounds)
