@@ -26,8 +26,11 @@ class StoredModel:
 
 
 def model_names(root: Path) -> tuple[str, ...]:
-    """Names of the models in the repository, sorted. An absent folder holds none."""
-    return tuple(sorted(spec.parent.name for spec in root.glob("*/spec.json")))
+    """Names of the models in the repository, sorted. An absent folder holds none.
+
+    What begins with a dot is being written, or was when its writer was killed.
+    """
+    return tuple(sorted(spec.parent.name for spec in root.glob("[!.]*/spec.json")))
 
 
 def open_model(root: Path, name: str, version: str | None = None) -> StoredModel:

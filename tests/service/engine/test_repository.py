@@ -1,6 +1,7 @@
 """Reading the model repository, whole and damaged."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,12 @@ def test_names_are_the_folders_with_a_spec(tmp_path: Path, write_blocks: WriteBl
     write_blocks(tmp_path, "ant")
     (tmp_path / "notes").mkdir()
     assert model_names(tmp_path) == ("ant", "zebra")
+
+
+def test_what_a_killed_publication_left_is_no_model(tmp_path: Path, write_blocks: WriteBlocks):
+    write_blocks(tmp_path)
+    shutil.copytree(tmp_path / "blocks", tmp_path / ".staged-1a2b")
+    assert model_names(tmp_path) == ("blocks",)
 
 
 def test_a_model_opens_with_its_graph(tmp_path: Path, write_blocks: WriteBlocks):
