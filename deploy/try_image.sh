@@ -11,17 +11,7 @@ tag=yolov7-service:try
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
 ca=/etc/ssl/certs/ca-certificates.crt
 
-if ! buildah inspect --type image localhost/debian:try >/dev/null 2>&1; then
-  [ -f "$work/base/etc/debian_version" ] ||
-    debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" http://deb.debian.org/debian
-  rm -rf "$work"/base/var/cache/apt/* "$work"/base/var/lib/apt/lists/* "$work"/base/usr/share/{doc,locale,man}/*
-  base=$(buildah from scratch)
-  buildah add -q "$base" "$work/base" /
-  buildah commit -q --rm "$base" localhost/debian:try
-fi
-
-# A proxy's certificate counts in here as it does outside.
-printf '[global]\ncert = %s\n' "$ca" > "$work/pip.conf"
+deploy/try_base.sh "$work"
 buildah bud --format docker -q -f deploy/gateway.Dockerfile \
   --volume "$work/pip.conf:/etc/pip.conf:ro" --volume "$ca:$ca:ro" \
   --build-arg BASE=localhost/debian:try --build-arg EXTRAS="${EXTRAS:-service,triton,tracing}" \

@@ -1,24 +1,9 @@
 #!/usr/bin/env bash
 # The inside of try_image.sh, in namespaces of its own: $ROOT becomes read-only, its process starts as $UID_GID without capabilities.
 set -euo pipefail
-mount --make-rprivate /
-mount --bind "$ROOT" "$ROOT"
-mount -t proc proc "$ROOT/proc"
-mount -t tmpfs tmpfs "$ROOT/tmp"
-mount -t tmpfs -o mode=0755,uid="${UID_GID%:*}" tmpfs "$ROOT/var/cache/yolov7"
-mount -t tmpfs tmpfs "$ROOT/dev"
-for device in null zero random urandom; do
-  touch "$ROOT/dev/$device"
-  mount --bind "/dev/$device" "$ROOT/dev/$device"
-done
-mkdir "$ROOT/dev/shm" && mount -t tmpfs tmpfs "$ROOT/dev/shm"
-mount -o remount,bind,ro "$ROOT"
-ip link set lo up
+WRITABLE=/var/cache/yolov7
+source deploy/try_root.sh
 
-inside() {
-  env -i $(cat "$ENVIRONMENT") HOME=/tmp chroot "$ROOT" setpriv --reuid "${UID_GID%:*}" --regid "${UID_GID#*:}" \
-    --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
-}
 inside sh -c '! touch /root-is-writable 2>/dev/null && ! touch /models/x 2>/dev/null && id'
 inside yolov7-service serve > /tmp/try.log 2>&1 &
 served=$!
