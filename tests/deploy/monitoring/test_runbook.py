@@ -16,8 +16,8 @@ from .test_rules import RULES, RUNBOOK
 
 ROOT = DEPLOY.parent
 TEXT = RUNBOOK.read_text()
-# Words with underscores that are no settings: of a reference, of a request's options, of Triton's.
-OTHERS = {"max_age"}
+# Words with underscores that are no settings: of a stream's options, of cert-manager.
+OTHERS = {"max_age", "certmanager_certificate_expiration_timestamp_seconds"}
 
 
 def test_every_panel_it_names_is_on_a_dashboard():
