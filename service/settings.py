@@ -264,7 +264,12 @@ def _is_secret(name: str) -> bool:
 
 
 def _finding(error: Any) -> str:
-    text = str(error["msg"]).removeprefix("Value error, ")
+    # "Input should be a valid integer, unable to parse …": what it is to be is enough.
+    text = (
+        str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable")[0]
+    )
+    if error["type"] == "too_short":
+        text = "must not be empty"
     if not error["loc"]:
         return text
     name = str(error["loc"][0])

@@ -50,7 +50,7 @@ class StatusRoutes:
         """Each model's passport, and what the engine runs it with."""
         answer = ModelsAnswer(
             models=[describe_model(self._models, model) for model in self._models],
-            broken=self._models.broken,
+            broken=dict(self._models.broken),
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 

@@ -41,7 +41,7 @@ class Open(_Message):
     name: Annotated[str, Field(description="What the log calls the stream: up to 100 printable characters.")] = ""
     delivery: Annotated[Literal["latest", "every"], Field(description="The newest frame, or every one.")] = "latest"
     max_age_ms: Annotated[float | None, Field(gt=0, description="From receipt to answer; default 1000.")] = None
-    credits: Annotated[int | None, Field(ge=1, description="Most frames unanswered; default what there is.")] = None
+    credits: Annotated[int | None, Field(ge=1, description="Most frames unanswered; default the service's.")] = None
 
     def detect_options(self) -> DetectOptions:
         """Raises InvalidOption with each finding."""
@@ -58,7 +58,7 @@ class FrameHead(_Message):
     """Of the picture in the next message. A raw picture has all three of its layout, a file none."""
 
     type: Literal["frame"]
-    sequence: Annotated[int | None, Field(ge=0, le=MOST_SEQUENCE, description="Rises; default one more.")] = None
+    sequence: Annotated[int | None, Field(ge=0, le=MOST_SEQUENCE, description="Rises; default one up.")] = None
     captured_at: Annotated[float | None, Field(description="Seconds since 1970, which are only echoed.")] = None
     format: Annotated[PixelFormat | None, Field(description="Of bare pixels: uint8, rows from the top.")] = None
     width: Annotated[int | None, Field(description="Of bare pixels.")] = None

@@ -71,9 +71,11 @@ class Certificate:
             logger.info("the TLS certificate was read again")
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
+        # First, as it says which file is not there.
+        pair = self._key.read_bytes(), self._chain.read_bytes()
         # gRPC would say only at the first connection that something is wrong.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._chain, self._key, _no_password)
-        return grpc.ssl_server_certificate_configuration([(self._key.read_bytes(), self._chain.read_bytes())])
+        return grpc.ssl_server_certificate_configuration([pair])
 
     def _now(self) -> Stamp:
         return tuple(_stamp(path) for path in (self._chain, self._key))

@@ -27,6 +27,7 @@ from service.app.protocol import BoundedProtocol
 from service.app.service import VERSION, Service
 from service.app.websocket import BoundedWebSocket
 from service.app.workers import supervise
+from service.errors import StartError
 from service.settings import Settings
 from service.streams.server import GrpcServer
 
@@ -175,6 +176,8 @@ def serve(settings: Settings) -> None:
 
 def serve_on(settings: Settings, listening: socket.socket | None) -> None:
     """Serves in this process, on a socket that listens already or on one of its own. Raises StartError."""
+    if listening is None:
+        _try_address(settings.host, settings.port)
     service = Service(settings)
     certificate = _certificate(settings, service)
     config = uvicorn.Config(
@@ -198,6 +201,19 @@ def serve_on(settings: Settings, listening: socket.socket | None) -> None:
     )
     grpc = build_grpc(service, certificate) if settings.grpc else None
     Server(config, service, grpc=grpc, certificate=certificate).run(sockets=[listening] if listening else None)
+
+
+def _try_address(host: str, port: int) -> None:
+    """Before the seconds that models take to load, after which uvicorn would say it."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:  # as asyncio does it: beside 0.0.0.0, not instead of it
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                tried.bind(address)
+    except OSError as exc:
+        raise StartError(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
 
 
 def _certificate(settings: Settings, service: Service) -> Certificate | None:

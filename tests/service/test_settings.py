@@ -66,6 +66,25 @@ def test_an_invalid_value_is_one_line_that_names_flag_and_variable(name: str, va
     assert text.count(repr(value)) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("port", "http", "must be a valid integer (got 'http')"),
+        ("port", "70000", "must be less than or equal to 65535 (got '70000')"),
+        ("body_timeout_s", "soon", "must be a valid number (got 'soon')"),
+        ("grpc", "maybe", "must be a valid boolean (got 'maybe')"),
+        ("engine", "tensorrt", "must be 'embedded' or 'triton' (got 'tensorrt')"),
+        ("cache_secret", "", "must not be empty"),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_few_words(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch):
+    said = f"--{name.replace('_', '-')} / YOLOV7_{name.upper()}: {words}"
+    assert refused(**{name: value}) == said
+    if value:  # an empty variable is none
+        monkeypatch.setenv(f"YOLOV7_{name.upper()}", value)
+        assert refused() == said
+
+
 def test_all_findings_are_told_in_one_line():
     text = refused(port="http", rate="often")
     assert "--port / YOLOV7_PORT: " in text

@@ -226,7 +226,7 @@ def test_no_peer_names_an_address_of_its_own(start: Start, png: bytes):
 
 
 def test_a_port_that_is_taken_is_said_and_ends_badly(server: Running, start: Start):
-    with pytest.raises(AssertionError, match="address already in use"):
+    with pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1 port {server.port}: Address already in use"):
         start(port=server.port)
 
 
@@ -238,9 +238,10 @@ def test_a_port_that_is_taken_is_said_and_ends_badly(server: Running, start: Sta
         ({"workers": 2}, "workers: the embedded engine runs in one process; more need engine triton"),
         ({"keys_file": "/nowhere/keys.toml"}, "/nowhere/keys.toml"),
         ({"rate": "many"}, "many"),
-        ({"tls_certificate": "/nowhere", "tls_key": "/nowhere"}, "tls_certificate /nowhere .*No such file"),
+        ({"tls_certificate": "/nowhere", "tls_key": "/nowhere"}, "tls_certificate /nowhere .*: /nowhere: No such file"),
         ({"tls_certificate": "/nowhere"}, "it and tls_key are given together or not at all"),
-        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1 port 0 for gRPC: Cannot assign"),
+        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1 port 0: Cannot assign"),
+        ({"host": "nowhere.invalid"}, "cannot listen on nowhere.invalid port 0: "),
         ({"max_batch_size": 0}, "--max-batch-size / YOLOV7_MAX_BATCH_SIZE: "),
     ],
 )
