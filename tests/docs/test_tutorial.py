@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 @pytest.fixture(scope="module")
 def ports(free_port: Callable[[], int]) -> dict[str, int]:
     """By the number that the page has."""
-    return {number: free_port() for number in ("8000", "50051", "8554", "9090")}
+    return {number: free_port() for number in ("8000", "50051", "8554", "9095")}
 
 
 @pytest.fixture(scope="module")
