@@ -157,10 +157,12 @@ def running(command: list[Any], **more: Any) -> Iterator[subprocess.Popen[bytes]
 def service(folder: Path, compiled: Path, trace_port: int) -> Iterator[tuple[subprocess.Popen[bytes], str, int]]:
     """At its most talkative: the process, where it answers, and its port of gRPC."""
     port, grpc_port = free_port(), free_port()
+    (folder / "models").mkdir()
+    (folder / "models" / "vehicles").symlink_to(ROOT / "model_repository" / "vehicles")
     settings = {
         "LOG_LEVEL": "debug", "LOG_FORMAT": "json", "PORT": port, "GRPC_PORT": grpc_port,
         "CACHE_SECRET_FILE": folder / "cache", "REDIS_URL_FILE": folder / "url", "KEYS_FILE": folder / "keys",
-        "OPENVINO_CACHE_DIR": compiled, "TRACE_ENDPOINT": f"http://tracer:{TRACES}@127.0.0.1:{trace_port}",
+        "MODEL_REPOSITORY": folder / "models", "OPENVINO_CACHE_DIR": compiled, "TRACE_ENDPOINT": f"http://tracer:{TRACES}@127.0.0.1:{trace_port}",
     }  # fmt: skip
     environment = os.environ | {f"YOLOV7_{name}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "service", "serve"]
