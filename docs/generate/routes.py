@@ -64,6 +64,7 @@ def _section(name: str, told: dict[str, Any]) -> str:
     about = words if "\n" in words else plain(words)
     parts = (
         f"#### {name}\n\n{plain(told['summary'])}.{' ' + about if about else ''}\n\n",
+        "Takes a key.\n\n" if told.get("security") else "",
         _parameters(told.get("parameters", [])),
         *_bodies(told.get("requestBody", {}).get("content", {})),
         table(("status", "answer", ""), _answers(told["responses"])),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -48,6 +49,13 @@ STREAM_DESCRIPTION = f"""Open it as a WebSocket; subprotocol `{SUBPROTOCOL}`, if
 `{{"type": "open", "options": {{…}}, "delivery": "latest" | "every"}}`, the options as of POST /v1/detect. Then each
 picture is one binary message, numbered from 0, and each is answered by one JSON message, in their order: `result`,
 `dropped` or `error`. `{{"type": "end"}}` ends it. `docs/websocket.md` describes every message and every end."""
+
+
+# For the documentation, which then has a place for the key: service.api.door reads it.
+KEY = [
+    Security(HTTPBearer(auto_error=False, description="An API key, where the service has a keys file.")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key, in a header of its own.")),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Calla
     api.add_api_route(
         PATH, _document_only, methods=["POST"], summary="Detect objects in one image",
         name="detect", tags=["detection"], response_model=DetectAnswer, openapi_extra=_detect_request(),
-        responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
+        dependencies=KEY, responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
     )  # fmt: skip
     _add_stream(api, routes)
     _add_deepstack(api, routes.deepstack)
@@ -110,12 +118,12 @@ def _add_stream(api: FastAPI, routes: Routes) -> None:
     ticket = {"name": "ticket", "in": "query", "schema": {"type": "string"}, "description": "For who sends no headers."}
     api.add_api_route(
         TICKET_PATH, routes.ticket.issue, methods=["POST"], summary="A ticket that opens a stream", tags=["stream"],
-        response_model=TicketAnswer, responses=_problems(401, 403),
+        response_model=TicketAnswer, responses=_problems(401, 403), dependencies=KEY,
     )  # fmt: skip
     api.add_api_route(
         STREAM_PATH, routes.stream.refuse, methods=["GET"], summary="Frames of a camera, over a WebSocket",
         tags=["stream"], description=STREAM_DESCRIPTION, status_code=101, openapi_extra={"parameters": [ticket]},
-        responses=_problems(400, 401, 403, 404, 426, 503),
+        responses=_problems(400, 401, 403, 404, 426, 503), dependencies=KEY,
     )  # fmt: skip
 
 
@@ -138,6 +146,7 @@ def _add_deepstack(api: FastAPI, routes: DeepStackRoutes) -> None:
         api.add_api_route(path, endpoint, methods=list(methods), summary=summary, tags=["deepstack"], **more)
 
     detects: dict[str, Any] = {"response_model": VisionAnswer, "responses": errors, "openapi_extra": body}
+    detects["dependencies"] = KEY
     add(DETECTION, routes.detection, "Detect objects, as DeepStack does", "POST", **detects)
     # Before the models, one of which it would be taken for.
     add(CUSTOM_LIST, routes.custom_list, "Names of the models, as CodeProject.AI has it", "POST",
@@ -153,11 +162,11 @@ def _add_models(api: FastAPI, routes: Routes) -> None:
     add("/v1/models/{name}", routes.status.model, "GET", "One model and its versions", response_model=VersionsAnswer,
         responses=_problems(404, 422, 503))  # fmt: skip
     problems = _problems(401, 403, 404, 409, 422, 503)
-    changes = {"response_model": ModelAnswer, "responses": problems}
+    changes = {"response_model": ModelAnswer, "responses": problems, "dependencies": KEY}
     add("/v1/models/{name}/load", routes.admin.load, "POST", "Load a version (admin)", **changes)
     add("/v1/models/{name}/promote", routes.admin.promote, "POST", "Make a version current (admin)", **changes)
     add("/v1/models/{name}/unload", routes.admin.unload, "POST", "Free a version (admin)", status_code=204,
-        responses=problems)  # fmt: skip
+        responses=problems, dependencies=KEY)  # fmt: skip
 
 
 def _add_operation(api: FastAPI, routes: Routes) -> None:

@@ -71,6 +71,16 @@ async def test_what_changes_a_model_documents_who_may_and_what_hinders_it(openap
         assert {parameter["name"] for parameter in operation["parameters"]} == {"name", "version"}
 
 
+async def test_what_may_be_refused_for_want_of_a_key_has_a_place_for_it(openapi: dict[str, Any]):
+    schemes = openapi["components"]["securitySchemes"]
+    assert {(told["type"], told.get("scheme", told.get("name"))) for told in schemes.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    for path, method, operation in operations(openapi):
+        assert ("401" in operation["responses"]) == ("security" in operation), (path, method)
+
+
 async def test_each_route_documents_the_content_type_that_it_answers(
     client: httpx.AsyncClient, openapi: dict[str, Any]
 ):
