@@ -108,12 +108,12 @@ def quantised(staged: Path, seen_set: CocoDataset, tmp_path_factory: pytest.Temp
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def parent_found(staged: Path, seen_set: CocoDataset) -> Parent:
     return score_parent(read_staged(staged), Request(staged, staged, seen_set, "val.json"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def subject(staged: Path, seen_set: CocoDataset, parent_found: Parent) -> Subject:
     found = parent_found.detections
     pictures = choose_pictures(seen_set, found)

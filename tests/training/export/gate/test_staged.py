@@ -11,18 +11,18 @@ from training.export.session import ExportError
 PLAN = 'backend: "tensorrt" default_model_filename: "model.fp16.plan" name: "small"'
 
 
-def test_the_configuration_of_a_plan_goes_with_the_plan(published, tmp_path: Path) -> None:
-    shutil.copytree(published.repository / "small", tmp_path / "small")
+def test_the_configuration_of_a_plan_goes_with_the_plan(staged: Path, tmp_path: Path) -> None:
+    shutil.copytree(staged, tmp_path / "small")
     (tmp_path / "small" / "config.pbtxt").write_text(PLAN)
-    staged = read_staged(tmp_path / "small")
-    assert staged.config_for("found", ["model.onnx"]) == {}
-    text = staged.config_for("found", ["model.onnx", "model.fp16.plan"])["config.pbtxt"]
+    version = read_staged(tmp_path / "small")
+    assert version.config_for("found", ["model.onnx"]) == {}
+    text = version.config_for("found", ["model.onnx", "model.fp16.plan"])["config.pbtxt"]
     assert 'name: "found"' in text
     assert 'backend: "tensorrt"' in text
 
 
-def test_a_version_is_read_by_its_own_folder_or_by_the_models(published) -> None:
-    one, other = (read_staged(published.repository / "small" / part) for part in ("", "1"))
+def test_a_version_is_read_by_its_own_folder_or_by_the_models(staged: Path) -> None:
+    one, other = (read_staged(staged / part) for part in ("", "1"))
     assert one.folder == other.folder
     assert one.card.startswith("# small, version 1")
     assert one.precisions() == ("f32", "bf16")
@@ -33,17 +33,17 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
         read_staged(tmp_path)
 
 
-def test_the_service_gets_the_spec_that_is_published_and_not_the_versions(published, tmp_path: Path) -> None:
-    shutil.copytree(published.repository / "small", tmp_path / "small")
+def test_the_service_gets_the_spec_that_is_published_and_not_the_versions(staged: Path, tmp_path: Path) -> None:
+    shutil.copytree(staged, tmp_path / "small")
     (tmp_path / "small" / "1" / "spec.json").unlink()
-    staged = read_staged(tmp_path / "small")
-    with alone(staged) as repository:
+    version = read_staged(tmp_path / "small")
+    with alone(version) as repository:
         texts = [(repository / "small" / part / "spec.json").read_text() for part in ("", "1")]
         assert (repository / "small" / "1" / "model.onnx").is_file()
-    assert texts == [staged.spec.to_json()] * 2
+    assert texts == [version.spec.to_json()] * 2
     assert not repository.exists()
 
 
-def test_a_version_is_found_from_within_its_folder(published, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(published.repository / "small" / "1")
+def test_a_version_is_found_from_within_its_folder(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(staged / "1")
     assert read_staged(Path()).card.startswith("# small, version 1")
