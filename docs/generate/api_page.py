@@ -18,8 +18,8 @@ What may be asked of a running service: [HTTP](#http), [WebSocket](#websocket), 
 series are in [metrics.md](../metrics.md). This page is written from the code by `make reference`.
 
 Boxes are corners in pixels of the upright original, x to the right, y down. Where there is a keys file, what takes a
-key needs one: in `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`, over gRPC in metadata of the same names. To change
-models needs a key with the right `admin`, keys file or not; all else the right `detect`.
+key needs one: in `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`, over gRPC in metadata of the same names. To
+change models needs a key with the right `admin`, keys file or not; all else the right `detect`.
 
 ## HTTP
 

@@ -102,9 +102,9 @@ def build_api(routes: Routes, metrics: Metrics, *, version: str, draining: Calla
     api.add_exception_handler(RequestValidationError, _answer_validation_error)
     # Here for the documentation and for other methods' 405: DetectMiddleware answers first.
     api.add_api_route(
-        PATH, _document_only, methods=["POST"], summary="Detect objects in one image",
+        PATH, _document_only, methods=["POST"], summary="Detect objects in one image", dependencies=KEY,
         name="detect", tags=["detection"], response_model=DetectAnswer, openapi_extra=_detect_request(),
-        dependencies=KEY, responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
+        responses=_pictures() | _problems(*{status for status, _, _ in TABLE.values() if status not in (409, 499)}),
     )  # fmt: skip
     _add_stream(api, routes)
     _add_deepstack(api, routes.deepstack)
