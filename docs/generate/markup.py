@@ -1,5 +1,6 @@
 """What the pages are made of: tables, code, and text that Markdown leaves as it is."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -9,12 +10,13 @@ def code(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A text of the program in one line; what it has in `…` stays code, and nothing else means anything to Markdown."""
+    """A text of the program in one line: what it has in `…` stays code, and a page of docs/ becomes a link."""
     parts = " ".join(text.split()).split("`")
     if len(parts) % 2 == 0:
         raise ValueError(f"code without an end: {text}")
     for place in range(0, len(parts), 2):
-        parts[place] = parts[place].replace("<", r"\<").replace("*", r"\*").replace("[", r"\[")
+        escaped = re.sub(r"[<*\[]", r"\\\g<0>", parts[place])
+        parts[place] = re.sub(r"docs/(\w+\.md)", r"[docs/\1](../\1)", escaped)
     return "`".join(parts).replace("|", r"\|")
 
 
