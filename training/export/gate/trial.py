@@ -75,10 +75,10 @@ class _Alone:
     found: Mapping[int, Detections]
     latency_ms: float
 
-    @property
-    def at_once(self) -> int:
-        """How many may be asked at once, so that all are answered in time."""
-        return max(1, min(PICTURES, int(_AT_ONCE_MS / max(self.latency_ms, 1))))
+
+def most_at_once(latency_ms: float) -> int:
+    """How many pictures may be asked for at once so that all are answered in time, if one alone takes so long."""
+    return max(1, min(PICTURES, int(_AT_ONCE_MS / max(latency_ms, 1))))
 
 
 def try_engine(endpoint: Endpoint, file: str, subject: Subject) -> Trial:
@@ -137,7 +137,7 @@ def _ask_alone(endpoint: Endpoint, subject: Subject) -> _Alone:
 
 def _ask_at_once(endpoint: Endpoint, model: str, alone: _Alone) -> dict[str, float]:
     """Milliseconds until eight pictures that come at once are answered, the median of a few times; none if too many."""
-    if alone.at_once < AT_ONCE:
+    if most_at_once(alone.latency_ms) < AT_ONCE:
         return {}
     path = served_path(model)
     files = [alone.files[index % len(alone.files)] for index in range(AT_ONCE)]
@@ -153,7 +153,7 @@ def _together(endpoint: Endpoint, subject: Subject, alone: _Alone) -> float:
     """The share of boxes that pictures have alone and at once."""
     path = served_path(subject.name)
     shares = []
-    with ThreadPoolExecutor(alone.at_once) as pool:
+    with ThreadPoolExecutor(most_at_once(alone.latency_ms)) as pool:
         for _ in range(ROUNDS):
             answers = pool.map(lambda file: read_detections(post_image(endpoint, path, file[1], file[0])), alone.files)
             found = dict(zip(alone.found, answers, strict=True))

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from training.evaluate import Endpoint, EndpointError
-from training.evaluate.endpoint import ask_object
+from training.evaluate.endpoint import ask_object, post_image, served_path
 from training.export.gate.serving import serving
 from training.export.gate.staged import alone, read_staged
 from training.export.session import ExportError
@@ -44,6 +46,13 @@ def test_a_service_that_is_killed_amid_it_is_told_with_its_last_words(staged: Pa
         serving(repository, "small", {"precision": "f32"}) as endpoint,
     ):
         kill_and_ask(endpoint)
+
+
+def test_pictures_that_are_too_large_for_strangers_are_taken(staged: Path) -> None:
+    _, file = cv2.imencode(".png", np.zeros((7_100, 7_100), np.uint8))
+    with alone(read_staged(staged)) as repository, serving(repository, "small", {"precision": "f32"}) as endpoint:
+        answer = post_image(endpoint, served_path("small"), file.tobytes(), "large.png")
+    assert "detections" in answer
 
 
 def test_a_complaint_of_a_service_that_lives_on_stays_as_it_is(staged: Path) -> None:

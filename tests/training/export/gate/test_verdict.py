@@ -10,7 +10,7 @@ from service.vision.detections import Detections
 from training.config import ConfigError
 from training.evaluate import ClassScore, Evaluation
 from training.export.gate.agreement import Agreement, Alike, agreement
-from training.export.gate.trial import Trial
+from training.export.gate.trial import Trial, most_at_once
 from training.export.gate.verdict import Bounds, judge, worst_class
 
 PARENT = Evaluation(0.5, 0.7, 0.5, math.nan, 0.5, 0.5, 0.6, {"Car": ClassScore(0.6, 0.8), "Bus": ClassScore(0.4, 0.6)})
@@ -82,3 +82,7 @@ def test_boxes_below_the_floor_are_partners_but_not_asked_about() -> None:
 def test_bounds_that_all_or_none_would_pass_are_refused(bounds: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bounds))):
         Bounds(**bounds)
+
+
+def test_of_a_slow_engine_no_more_is_asked_at_once_than_it_answers_in_half_a_minute() -> None:
+    assert [most_at_once(latency_ms) for latency_ms in (0.1, 100, 6_000, 50_000)] == [16, 16, 5, 1]
