@@ -34,7 +34,7 @@ def _add_service(parser: ArgumentParser) -> None:
 def _add_sending(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("sending")
     group.add_argument(
-        "--delivery", choices=("latest", "every"), help="newest frame or each one (default: latest if live)"
+        "--delivery", choices=("latest", "every"), help="newest frame or each one (default: latest if live, else every)"
     )
     group.add_argument(
         "--max-age", type=_positive, metavar="SECONDS", help="with latest: drop frames older than this (default: 1)"
