@@ -12,6 +12,7 @@ decides.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -150,7 +151,7 @@ def _write_passport(parent: _Parent, file: Path, run: Run, learnt: Mapping[str, 
         file,
         parent.spec,
         precision="int8" if "int8" in file.name else "fp16",
-        versions={"openvino": OpenvinoSession(file).version} if openvino else VERSIONS,
+        versions={"openvino": OpenvinoSession(file).version, "nncf": version("nncf")} if openvino else VERSIONS,
         origin={**(known.origin if known else parent.spec.origin), **learnt},
         known_images=own,
     )

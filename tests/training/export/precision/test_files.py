@@ -118,6 +118,7 @@ def test_what_was_made_is_admitted_by_the_service(model: Path, pictures_set: Coc
     spec = ModelSpec.from_json(model.with_name("spec.json").read_text())
     for name, kind in (("model.fp16.onnx", "onnx"), ("model.int8.onnx", "onnx"), ("model.int8.xml", "openvino")):
         passport = read_passport(model.with_name(name))
+        assert set(passport.versions) == ({"openvino", "nncf"} if kind == "openvino" else {"onnxruntime", "onnx"})
         digests = {part: sha256_of(model.with_name(part)) for part in passport.sha256}
         found = FoundEngine(name, kind, digests, spec.sha256, spec.input_shapes, passport.versions)
         assert check(passport, found) == Verdict()
