@@ -14,8 +14,9 @@ from service.api.stream import STREAM_PATH, SUBPROTOCOL
 HEAD = """# Interfaces
 
 What may be asked of a running service: [HTTP](#http), [WebSocket](#websocket), [gRPC](#grpc), with the same
-[errors](#errors) everywhere. The service itself shows its HTTP part at `/docs`, and as OpenAPI at `/openapi.json`; its
-series are in [metrics.md](../metrics.md). This page is written from the code by `make reference`.
+[errors](#errors) everywhere. The service itself shows its HTTP part at `/docs`, and as OpenAPI at `/openapi.json`, for
+both of which it needs no other host; at `/` it has a page to try it on. Its series are in [metrics.md](../metrics.md).
+This page is written from the code by `make reference`.
 
 Boxes are corners in pixels of the upright original, x to the right, y down. Where there is a keys file, what takes a
 key needs one: in `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`, over gRPC in metadata of the same names. To

@@ -207,7 +207,11 @@ def _try_address(host: str, port: int) -> None:
     """Before the seconds that models take to load, after which uvicorn would say it."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as tried:
+            try:
+                tried = socket.socket(family, kind, protocol)
+            except OSError:  # a family that this host has not, which uvicorn passes over, too
+                continue
+            with tried:
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:  # as asyncio does it: beside 0.0.0.0, not instead of it
                     tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
