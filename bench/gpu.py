@@ -17,27 +17,27 @@ import importlib.util
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from cards import BYTES
 from gpu_card import identity, state
-from gpu_cases import PRECISIONS, RUNNERS, SCOPES, Block, Case, Menu, plan
+from gpu_cases import PRECISIONS, RUNNERS, SCOPES, Block, Case, Menu, Precision, plan
 from gpu_engines import Engine, References, build_engine
 from gpu_network import settled_model
-from gpu_pictures import PictureRounds
 from gpu_results import Results, as_markdown, failed_row, row_of
-from gpu_timing import EngineRounds
+from gpu_timing import EngineRounds, Rounds
 from pair import parse_pair
 from roofline import Roof, find_roof
 from rounds import interleave
 
 from training.nets import VARIANTS, DeployModel
 
-_ON_GPU = {"batches": (1, 32, 8, 16, 64), "precisions": PRECISIONS, "runners": ("graph", "eager")}
-_ON_CPU = {"batches": (1, 4), "precisions": ("fp32", "bf16"), "runners": ("eager",)}
+_ON_GPU: dict[str, Any] = {"batches": (1, 32, 8, 16, 64), "precisions": PRECISIONS, "runners": ("graph", "eager")}
+_ON_CPU: dict[str, Any] = {"batches": (1, 4), "precisions": ("fp32", "bf16"), "runners": ("eager",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Setting:
     seconds: float
     picture_hw: tuple[int, int]
     references: References
-    roofs: dict[str, Roof | None]
+    roofs: dict[Precision, Roof | None]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -95,17 +95,16 @@ def _measure(block: Block, setting: Setting) -> dict[str, dict[str, object]]:
     """The rows of a block. What cannot be built or run takes only its own row along."""
     rows: dict[str, dict[str, object]] = {}
     with ExitStack() as stack:
-        contenders: dict[str, EngineRounds | PictureRounds] = {}
+        contenders: dict[str, Rounds] = {}
         models = {name: settled_model(VARIANTS[name], setting.device) for name in {c.variant for c in block.cases}}
         for case in block.cases:
             try:
                 setting.references.learn(case, models[case.variant])
-                contenders[case.key] = _contender(case, models[case.variant], setting)
+                contenders[case.key] = stack.enter_context(closing(_contender(case, models[case.variant], setting)))
             except torch.OutOfMemoryError:
                 rows[case.key] = failed_row(case, "out of memory")
             except Exception as error:  # noqa: BLE001 - a kernel, a compiler or TensorRT may fail in any way
                 rows[case.key] = failed_row(case, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
-        stack.callback(lambda: [one.close() for one in contenders.values() if isinstance(one, PictureRounds)])
         before = state(setting.device)
         figures = interleave(contenders, rounds=setting.rounds)
         after = state(setting.device)
@@ -113,19 +112,22 @@ def _measure(block: Block, setting: Setting) -> dict[str, dict[str, object]]:
             if case.key in contenders:
                 one = contenders[case.key]
                 row = row_of(case, figures[case.key], one.lone_ms[1:], setting.roofs[case.precision])
-                error = setting.references.score_error(case, one.engine)
-                rows[case.key] = row | {"score_error": error, "clocks": [before, after]}
+                difference = setting.references.score_error(case, one.engine)
+                rows[case.key] = row | {"score_error": difference, "clocks": [before, after]}
     return rows
 
 
-def _contender(case: Case, model: DeployModel, setting: Setting) -> EngineRounds | PictureRounds:
+def _contender(case: Case, model: DeployModel, setting: Setting) -> Rounds:
+    """Build what a case needs. What only some cases need is imported here, so that the others do without."""
     if case.runner == "tensorrt":
-        from gpu_tensorrt import build_tensorrt  # noqa: PLC0415 - its import needs TensorRT
+        from gpu_tensorrt import build_tensorrt  # noqa: PLC0415
 
         engine: Engine = build_tensorrt(case, model, setting.device)
     else:
         engine = build_engine(case, model, setting.device)
     if case.scope == "pictures":
+        from gpu_pictures import PictureRounds  # noqa: PLC0415
+
         return PictureRounds(engine, setting.picture_hw, setting.device, setting.seconds)
     return EngineRounds(engine, setting.device, setting.seconds)
 

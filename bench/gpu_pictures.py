@@ -27,11 +27,7 @@ _TRIAL = 2
 
 
 class PictureRounds:
-    """Called once per round: milliseconds of a batch in a stream of them; ``lone_ms`` notes those of one alone.
-
-    ``images`` of the engine, a copy of each output and two batches of pinned memory are all that is held; nothing is
-    taken while it runs. ``close`` ends the threads.
-    """
+    """Rounds, of batches from files to detections. Two batches and the answers lie in pinned memory."""
 
     def __init__(self, engine: Engine, size_hw: tuple[int, int], device: torch.device, seconds: float) -> None:
         self.engine = engine
@@ -51,7 +47,7 @@ class PictureRounds:
         self._options = PostprocessOptions(confidence=self.threshold)
 
     def __call__(self) -> float:
-        """One round of about ``seconds``."""
+        """See Rounds; a round takes about ``seconds``."""
         if not self._count:
             self._count = max(_TRIAL, round(self._seconds / (self._stream(_TRIAL) / _TRIAL)))
         self.lone_ms.append(1e3 * self._stream(1))

@@ -39,7 +39,7 @@ class TensorrtEngine:
         self._context.set_tensor_address(INPUT, images.data_ptr())
         self.outputs: tuple[Tensor, ...] = tuple(self._buffer(engine, name) for name in OUTPUTS)
         # A stream of its own: on the default one TensorRT waits for the whole device after each batch.
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         for _ in range(_WARM_UP):
             self.run()
         torch.cuda.synchronize()

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from gpu_engines import Engine
@@ -45,8 +46,23 @@ def lone_seconds(run: Callable[[], None], device: torch.device, runs: int = _LON
     return statistics.median(taken)
 
 
-class EngineRounds:
+class Rounds(Protocol):
     """Called once per round: the milliseconds of a batch among many; ``lone_ms`` notes those of a batch alone."""
+
+    engine: Engine
+    lone_ms: list[float]
+
+    def __call__(self) -> float:
+        """One round."""
+        ...
+
+    def close(self) -> None:
+        """After the last round."""
+        ...
+
+
+class EngineRounds:
+    """Rounds of an engine alone."""
 
     def __init__(self, engine: Engine, device: torch.device, seconds: float) -> None:
         self.engine = engine
@@ -62,3 +78,6 @@ class EngineRounds:
         lone = lone_seconds(self.engine.run, self._device, min(_LONE_RUNS, self._count))
         self.lone_ms.append(1e3 * lone)
         return 1e3 * queued_seconds(self.engine.run, self._count, self._device) / self._count
+
+    def close(self) -> None:
+        """See Rounds."""

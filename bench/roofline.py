@@ -2,6 +2,7 @@
 
     .venv/bin/python bench/roofline.py [--card 'H100 SXM'] [--precision fp16] [--sides 640 1280] [--batches 1 32]
     .venv/bin/python bench/roofline.py --peak-tflops 100 --bandwidth-gbs 1000
+    .venv/bin/python bench/roofline.py --card 'V100 SXM2' --paper      # the share that the paper's own speeds reach
 
 Counted on the fused deploy graph, which is built without memory. A multiply-add is two operations; biases, activations,
 pooling and decoding are none. Bytes: each convolution, with all that is folded into it, reads its input and its
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from cards import BYTES, CARDS, find_card
+from published import paper_fps
 from torch import Tensor, nn
 
 from training.nets import VARIANTS, Variant, build_network, fuse
@@ -35,6 +37,7 @@ _HEADS = (
     "maps MB",
     *("batch", "FLOPs a byte", "bound by", "at least ms", "layer by layer ms", "images/s at most"),
 )
+_PAPER_HEADS = ("paper's images/s", "of what is possible")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def rows(roof: Roof, shapes_hw: Sequence[tuple[int, int]], batches: Sequence[int
             layers = layers_of(variant, (height, width))
             for batch in batches:
                 found = bound(layers, roof, batch)
+                paper = paper_fps(variant.name, (height, width), batch)
                 yield {
                     "variant": variant.name,
                     "shape": f"{height}x{width}",
@@ -152,12 +156,15 @@ def rows(roof: Roof, shapes_hw: Sequence[tuple[int, int]], batches: Sequence[int
                     "at_least_ms": 1e3 * found.whole_s,
                     "layered_ms": 1e3 * found.layered_s,
                     "images_per_second": batch / found.whole_s,
+                    "paper_fps": paper,
+                    "paper_share": paper and paper * found.whole_s / batch,
                 }
 
 
 def main() -> None:
     """Print the table, as Markdown or JSON."""
     arguments = _arguments()
+    roof: Roof | None
     if arguments.peak_tflops and arguments.bandwidth_gbs:
         title, roof = "as given", Roof(arguments.peak_tflops, arguments.bandwidth_gbs, BYTES[arguments.precision])
     elif arguments.peak_tflops or arguments.bandwidth_gbs:
@@ -171,9 +178,11 @@ def main() -> None:
         print(json.dumps({"card": title, "roof": asdict(roof), "ridge": roof.ridge, "rows": found}, indent=2))
         return
     print(f"{title}, {arguments.precision}: {roof.tflops:g} TFLOP/s, {roof.gbs:g} GB/s, ridge {roof.ridge:.0f}\n")
-    print(f"| {' | '.join(_HEADS)} |\n|{'---|' * len(_HEADS)}")
+    heads = _HEADS + _PAPER_HEADS if arguments.paper else _HEADS
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for row in found:
-        print(f"| {' | '.join(_cells(row))} |")
+        if row["paper_fps"] or not arguments.paper:
+            print(f"| {' | '.join(_cells(row)[: len(heads)])} |")
 
 
 def _cells(row: dict[str, object]) -> list[str]:
@@ -187,6 +196,8 @@ def _cells(row: dict[str, object]) -> list[str]:
         "at_least_ms": "{:.3f}".format,
         "layered_ms": "{:.3f}".format,
         "images_per_second": "{:.0f}".format,
+        "paper_fps": lambda value: f"{value:.0f}" if value else "",
+        "paper_share": lambda value: f"{value:.1%}" if value else "",
     }
     return [str(row["variant"]), str(row["shape"]), *(text(row[name]) for name, text in digits.items())]
 
@@ -200,6 +211,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], metavar="N")
     parser.add_argument("--peak-tflops", type=float, help="instead of a card's data sheet")
     parser.add_argument("--bandwidth-gbs", type=float, help="instead of a card's data sheet")
+    parser.add_argument("--paper", action="store_true", help="only what the paper says a V100 does, and its share")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
