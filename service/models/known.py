@@ -21,10 +21,16 @@ CHECK_DEADLINE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an answer may be from the exported one: least overlap of a box, largest difference of a score."""
+    """How far an answer may be from the exported one: least overlap of a box, largest difference of a score.
+
+    px: a box whose corners moved no further is the same whatever its overlap, which rounding halves where it is small.
+    faint: known scores below this say nothing of classes: of a class hardly learnt, rounding decides between two.
+    """
 
     iou: float
     score: float
+    px: float = 0.0
+    faint: float = 0.0
 
 
 # Known answers come from ONNX Runtime in f32, where a half-trained YOLOv7-tiny differed by less than 0.0001 of score.
@@ -32,12 +38,13 @@ class Tolerance:
 # three bits more of mantissa than bf16 and is held to half of its tolerance. int8 files have answers of their own in
 # their passports, from which another runtime differs where it rounds the steps of 1/256 of a tensor's range in other
 # places. Held to the f32 answers instead, two int8 files of the shipped YOLOv7-tiny differed by 0.019 of score and had
-# 0.978 of overlap at worst, over 60 candidates of six shapes.
+# 0.978 of overlap at worst, over 60 candidates of six shapes. Over 20 candidates of 12 photographs each, boxes moved by
+# up to 0.5 px in bf16, 0.03 in fp16 and 3.1 in int8.
 TOLERANCES = {
     "f32": Tolerance(iou=0.99, score=0.002),
-    "fp16": Tolerance(iou=0.97, score=0.01),
-    "bf16": Tolerance(iou=0.95, score=0.02),
-    "int8": Tolerance(iou=0.9, score=0.05),
+    "fp16": Tolerance(iou=0.97, score=0.01, px=0.5, faint=0.05),
+    "bf16": Tolerance(iou=0.95, score=0.02, px=1.0, faint=0.05),
+    "int8": Tolerance(iou=0.9, score=0.05, px=2.0, faint=0.05),
 }
 
 
@@ -62,7 +69,10 @@ def compare(known: KnownImage, found: Candidates, tolerance: Tolerance) -> str |
     expected = known.candidates
     overlaps = iou_matrix(expected.boxes, found.boxes)  # (K known, K found)
     for row, (score, class_id) in enumerate(zip(expected.scores, expected.classes, strict=True)):
-        near = (found.classes == class_id) & (overlaps[row] >= tolerance.iou)
+        moved = np.abs(found.boxes - expected.boxes[row]).max(axis=1, initial=0.0)
+        near = (overlaps[row] >= tolerance.iou) | (moved <= tolerance.px)
+        if score >= tolerance.faint:
+            near &= found.classes == class_id
         if not np.any(near & (np.abs(found.scores - score) <= tolerance.score)):
             return f"candidate {row} (class {class_id}, score {score:.3f}) did not come back"
     return None

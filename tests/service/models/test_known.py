@@ -54,6 +54,19 @@ def test_a_coarser_precision_may_differ_more():
     assert [compare(KNOWN, found, TOLERANCES[name]) is None for name in ("f32", "fp16", "bf16")] == [False, True, True]
 
 
+def test_a_small_box_may_move_by_a_pixel_and_a_large_one_too_but_no_further():
+    moved = [compare(KNOWN, candidates(0.9, 0.8, shift=by), TOLERANCES["bf16"]) is None for by in (0.9, 1.1)]
+    assert moved == [True, False]
+    assert compare(KNOWN, candidates(0.9, 0.8, shift=0.9), F32) is not None
+
+
+def test_what_is_hardly_seen_may_change_its_class_where_it_is_rounded():
+    faint, sure = KnownImage(1, (64, 64), candidates(0.011)), KnownImage(1, (64, 64), candidates(0.5))
+    assert compare(faint, candidates(0.011, class_id=1), TOLERANCES["bf16"]) is None
+    assert compare(sure, candidates(0.5, class_id=1), TOLERANCES["bf16"]) is not None
+    assert compare(faint, candidates(0.011, class_id=1), F32) is not None
+
+
 @pytest.mark.anyio
 async def test_a_model_that_sees_has_nothing_wrong_with_it(service: Service):
     assert await look(service.detector, service.models.resolve()) is None
