@@ -7,7 +7,7 @@ once ``run`` was called: the four of DeployModel. ``run`` only queues the work w
 from typing import Protocol
 
 import torch
-from gpu_cases import Case
+from gpu_cases import Case, Precision
 from gpu_network import narrowed, pictures
 from torch import Tensor, nn
 
@@ -30,15 +30,15 @@ class Engine(Protocol):
 class EagerEngine:
     """PyTorch, called each time: ``model`` may be compiled."""
 
-    def __init__(self, model: nn.Module, images: Tensor, *, tf32: bool) -> None:
-        self._model, self._tf32 = model, tf32
+    def __init__(self, model: nn.Module, images: Tensor, precision: Precision) -> None:
+        self._model, self._precision = model, precision
         self.images = images
         self.outputs: tuple[Tensor, ...] = ()
 
     def run(self) -> None:
         """See Engine."""
-        if self.images.is_cuda:
-            torch.backends.cudnn.allow_tf32 = self._tf32  # engines of both kinds take turns
+        if self.images.is_cuda and self._precision in ("fp32", "tf32"):
+            torch.backends.cudnn.allow_tf32 = self._precision == "tf32"  # engines of both kinds take turns
         with torch.no_grad():
             self.outputs = self._model(self.images)
 
@@ -84,7 +84,7 @@ class References:
         key = case.variant, case.shape_hw
         if key not in self._scores:
             narrow = narrowed(model, "fp32", case.shape_hw)
-            engine = EagerEngine(narrow, pictures(1, case.shape_hw, self._device), tf32=False)
+            engine = EagerEngine(narrow, pictures(1, case.shape_hw, self._device), "fp32")
             search = torch.backends.cudnn.benchmark
             torch.backends.cudnn.benchmark = False  # one run is not worth a search for the fastest kernels
             engine.run()
@@ -108,7 +108,7 @@ def build_engine(case: Case, model: DeployModel, device: torch.device) -> Engine
         torch.compiler.reset()  # or the shapes of earlier cases would make it compile for any shape
         narrow = torch.compile(narrow, dynamic=False)
     images = pictures(case.batch, case.shape_hw, device)
-    engine = EagerEngine(narrow, images, tf32=case.precision == "tf32")
+    engine = EagerEngine(narrow, images, case.precision)
     if case.runner != "eager" and device.type == "cuda":
         return GraphEngine(engine)
     for _ in range(_WARM_UP):

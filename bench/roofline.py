@@ -136,9 +136,11 @@ def find_roof(card: str, precision: str) -> Roof | None:
     return Roof(found.peak_tflops[precision], found.bandwidth_gbs, BYTES[precision])
 
 
-def rows(roof: Roof, shapes_hw: Sequence[tuple[int, int]], batches: Sequence[int]) -> Iterator[dict[str, object]]:
+def rows(
+    names: Sequence[str], roof: Roof, shapes_hw: Sequence[tuple[int, int]], batches: Sequence[int]
+) -> Iterator[dict[str, object]]:
     """One for each variant, shape and batch."""
-    for variant in VARIANTS.values():
+    for variant in (VARIANTS[name] for name in names):
         for height, width in shapes_hw:
             layers = layers_of(variant, (height, width))
             for batch in batches:
@@ -173,7 +175,7 @@ def main() -> None:
         title, roof = arguments.card, find_roof(arguments.card, arguments.precision)
         if roof is None:
             sys.exit(f"no peak of {title} in {arguments.precision} is known: give --peak-tflops and --bandwidth-gbs")
-    found = list(rows(roof, [(side, side) for side in arguments.sides], arguments.batches))
+    found = list(rows(arguments.variants, roof, [(side, side) for side in arguments.sides], arguments.batches))
     if arguments.json:
         print(json.dumps({"card": title, "roof": asdict(roof), "ridge": roof.ridge, "rows": found}, indent=2))
         return
@@ -207,6 +209,7 @@ def _arguments() -> argparse.Namespace:
     names = ", ".join(card.name for card in CARDS)
     parser.add_argument("--card", default=_CARD, help=f"one of {names} (default: {_CARD})")
     parser.add_argument("--precision", choices=BYTES, default="fp16")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--sides", type=int, nargs="+", default=[640, 1280], metavar="PX", help="of square inputs")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], metavar="N")
     parser.add_argument("--peak-tflops", type=float, help="instead of a card's data sheet")

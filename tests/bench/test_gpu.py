@@ -5,13 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import gpu
-import onnx
 import pytest
 import torch
 from gpu_cases import Case, Menu, plan
-from gpu_engines import EagerEngine, GraphEngine, References, build_engine
+from gpu_engines import EagerEngine, References, build_engine
 from gpu_network import narrowed, pictures, settled_model
-from gpu_onnx import exported
 from gpu_pictures import PictureRounds
 from gpu_results import Results, as_markdown, row_of
 from roofline import Roof
@@ -19,7 +17,6 @@ from roofline import Roof
 from service.vision.detections import Candidates
 from service.vision.image import decode
 from service.vision.nms import nms
-from training.export.tensorrt.compile import check_for_tensorrt
 from training.nets import VARIANTS, DeployModel
 
 CPU = torch.device("cpu")
@@ -140,7 +137,7 @@ def test_an_engine_that_says_something_else_is_seen(tiny: DeployModel):
     other = narrowed(tiny, "fp32", TINY.shape_hw)
     with torch.no_grad():
         next(iter(other.parameters())).mul_(2)
-    engine = EagerEngine(other, pictures(1, TINY.shape_hw, CPU), tf32=False)
+    engine = EagerEngine(other, pictures(1, TINY.shape_hw, CPU), "fp32")
     assert references.score_error(TINY, engine) > 1e-3
 
 
@@ -162,26 +159,3 @@ def test_pictures_end_as_the_detections_of_the_service(tiny: DeployModel):
 
 def _laid(rounds: PictureRounds, index: int):
     return rounds.letterbox.apply(decode(rounds.files[index]))
-
-
-@pytest.mark.long
-def test_the_graph_for_tensorrt_is_one_that_it_takes(tiny: DeployModel):
-    proto = onnx.load_from_string(exported(replace(TINY, precision="fp16"), tiny))
-    check_for_tensorrt(proto)
-    kernels = {node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
-    types = {tensor.data_type for tensor in proto.graph.initializer if tensor.name in kernels}
-    assert types == {onnx.TensorProto.FLOAT16}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_recorded_engine_answers_as_the_one_that_it_recorded(tiny: DeployModel):
-    device = torch.device("cuda")
-    images = pictures(2, (64, 64), device)
-    eager = EagerEngine(narrowed(tiny, "fp16", (64, 64)).to(device), images, tf32=False)
-    recorded = GraphEngine(eager)
-    images.copy_(images.flip(0))
-    recorded.run()
-    found = [output.clone() for output in recorded.outputs]
-    eager.run()
-    for one, other in zip(found, eager.outputs, strict=True):
-        torch.testing.assert_close(one, other)
