@@ -62,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> None:
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("torch sees no GPU; --device cpu tries the program without one")
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = True  # search for the fastest kernels
     card = identity(device)
     results = Results.go_on(arguments.out, card)
     roofs = {name: _roof(card["name"], name, arguments) for name in PRECISIONS}
@@ -96,11 +96,14 @@ def _measure(block: Block, setting: Setting) -> dict[str, dict[str, object]]:
     rows: dict[str, dict[str, object]] = {}
     with ExitStack() as stack:
         contenders: dict[str, Rounds] = {}
-        models = {name: settled_model(VARIANTS[name], setting.device) for name in {c.variant for c in block.cases}}
+        models: dict[tuple[str, tuple[int, int]], DeployModel] = {}
         for case in block.cases:
             try:
-                setting.references.learn(case, models[case.variant])
-                contenders[case.key] = stack.enter_context(closing(_contender(case, models[case.variant], setting)))
+                name = case.variant, case.shape_hw
+                if name not in models:
+                    models[name] = settled_model(VARIANTS[case.variant], case.shape_hw, setting.device)
+                    setting.references.learn(case, models[name])
+                contenders[case.key] = stack.enter_context(closing(_contender(case, models[name], setting)))
             except torch.OutOfMemoryError:
                 rows[case.key] = failed_row(case, "out of memory")
             except Exception as error:  # noqa: BLE001 - a kernel, a compiler or TensorRT may fail in any way

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 from gpu_cases import Case, Precision
-from gpu_network import narrowed, pictures
+from gpu_network import narrowed, pictures, without_search
 from torch import Tensor, nn
 
 from training.nets import DeployModel
@@ -85,10 +85,8 @@ class References:
         if key not in self._scores:
             narrow = narrowed(model, "fp32", case.shape_hw)
             engine = EagerEngine(narrow, pictures(1, case.shape_hw, self._device), "fp32")
-            search = torch.backends.cudnn.benchmark
-            torch.backends.cudnn.benchmark = False  # one run is not worth a search for the fastest kernels
-            engine.run()
-            torch.backends.cudnn.benchmark = search
+            with without_search():
+                engine.run()
             self._scores[key] = engine.outputs[1][0].cpu()
 
     def score_error(self, case: Case, engine: Engine) -> float:

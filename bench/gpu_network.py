@@ -1,12 +1,14 @@
 """The networks that bench/gpu.py runs: fused deploy graphs whose weights are random, in the precision asked for.
 
-Random weights are settled first: one batch sets the statistics of the normalisation, so that maps have the spread of a
-trained network's. Left alone they fade to zero from layer to layer, and a GPU multiplies zeros faster than numbers.
-Scores are spread too, so that decode, top-k and NMS have something to do.
+Random weights are settled first: one batch of the pictures and the shape that are measured sets the statistics of the
+normalisation, so that maps have the spread of a trained network's. Left alone they fade to zero from layer to layer,
+and a GPU multiplies zeros faster than numbers; settled on other pictures they grow beyond what FP16 holds. Scores are
+spread too, so that decode, top-k and NMS have something to do.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from training.nets import DeployModel, Network, Variant, build_network
 
 CLASSES = 80
 CANDIDATES = 1000
+DISTINCT = 4
 _DTYPES: dict[Precision, torch.dtype] = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
@@ -26,20 +29,30 @@ _DTYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def settled_model(variant: Variant, device: torch.device) -> DeployModel:
-    """A variant in float32 on ``device``, fused. The same weights each time on one kind of device."""
+def settled_model(variant: Variant, shape_hw: tuple[int, int], device: torch.device) -> DeployModel:
+    """A variant in float32 on ``device``, fused, for one shape. The same weights each time on one kind of device."""
     torch.manual_seed(0)
     with device:
         network = build_network(variant, num_classes=CLASSES, form="deploy").train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # the statistics of the last batch, not an average of many
-    side = 4 * variant.strides[-1]
-    with torch.no_grad():
-        network(pictures(2, (side, side), device).permute(0, 3, 1, 2).float() / 255)
+    with torch.no_grad(), without_search():
+        network(pictures(DISTINCT, shape_hw, device).permute(0, 3, 1, 2).float() / 255)
         for conv in network.head.lead.children():
             nn.init.zeros_(conv.bias)  # no prior that objects are rare
     return DeployModel(network).eval()
+
+
+@contextmanager
+def without_search() -> Iterator[None]:
+    """For what runs once, which is not worth a search for the fastest kernels."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def narrowed(model: DeployModel, precision: Precision, shape_hw: tuple[int, int]) -> DeployModel:
@@ -75,6 +88,6 @@ class Narrow(nn.Module):
 
 
 def pictures(count: int, shape_hw: tuple[int, int], device: torch.device) -> Tensor:
-    """Letterboxed bytes as engines take them: uint8 (count, H, W, 3) on ``device``; four different ones, repeated."""
-    distinct: Sequence[np.ndarray] = [generate_image(seed, shape_hw) for seed in range(min(count, 4))]
-    return torch.from_numpy(np.stack([distinct[index % 4] for index in range(count)])).to(device)
+    """Letterboxed bytes as engines take them: uint8 (count, H, W, 3) on ``device``; DISTINCT ones, repeated."""
+    distinct: Sequence[np.ndarray] = [generate_image(seed, shape_hw) for seed in range(min(count, DISTINCT))]
+    return torch.from_numpy(np.stack([distinct[index % DISTINCT] for index in range(count)])).to(device)

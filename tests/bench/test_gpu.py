@@ -27,7 +27,7 @@ SMALL = ["--picture", "160x120"]
 
 @pytest.fixture(scope="module")
 def tiny() -> DeployModel:
-    return settled_model(VARIANTS["tiny"], CPU)
+    return settled_model(VARIANTS["tiny"], TINY.shape_hw, CPU)
 
 
 @pytest.fixture(scope="module")

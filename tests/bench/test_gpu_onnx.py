@@ -16,7 +16,7 @@ TINY = ("tiny", (64, 64), 1)
 
 @pytest.fixture(scope="module")
 def tiny() -> DeployModel:
-    return settled_model(VARIANTS["tiny"], torch.device("cpu"))
+    return settled_model(VARIANTS["tiny"], (64, 64), torch.device("cpu"))
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 def test_a_recorded_engine_answers_as_the_one_that_it_recorded(precision: Precision):
     device = torch.device("cuda")
     case = Case("tiny", (128, 128), 2, precision, "graph")
-    model = narrowed(settled_model(VARIANTS["tiny"], device), precision, case.shape_hw)
+    model = narrowed(settled_model(VARIANTS["tiny"], (128, 128), device), precision, case.shape_hw)
     eager = EagerEngine(model, pictures(2, case.shape_hw, device), precision)
     recorded = GraphEngine(eager)
     recorded.images.copy_(recorded.images.flip(0))  # what is replayed reads new pictures at the old place
@@ -29,7 +29,7 @@ def test_a_recorded_engine_answers_as_the_one_that_it_recorded(precision: Precis
 
 def test_a_recorded_engine_can_be_timed():
     device = torch.device("cuda")
-    model = narrowed(settled_model(VARIANTS["tiny"], device), "fp16", (128, 128))
+    model = narrowed(settled_model(VARIANTS["tiny"], (128, 128), device), "fp16", (128, 128))
     rounds = EngineRounds(GraphEngine(EagerEngine(model, pictures(1, (128, 128), device), "fp16")), device, 0.05)
     assert rounds() > 0
     assert rounds.lone_ms[0] > 0
