@@ -64,14 +64,18 @@ class Run:
         search = KneeSearch(FIRST_SHARE * alone.per_second, steps=steps)
         while rate := search.next_rate():
             offered = replace(load, clients=in_flight(rate, 2 * objective.p99_ms / 1000), rate=rate)
-            if not self._step(offered, objective):
-                return
-            if self._only_late() and not self._step(offered, objective):
-                return
+            goes_on = self._step(offered, objective)
+            if goes_on and self._only_late():
+                goes_on = self._step(offered, objective)
             step = self.steps[-1]
+            if self.cut or step.load is not offered:
+                return
+            # A rate that nothing was answered at ends the search, and lies above the knee like any that broke.
             held = step.broken_by is None
             search.tell(held=held)
             self.knee = replace(self.knee, step=step) if held else replace(self.knee, above=step)
+            if not goes_on:
+                return
 
     def _only_late(self) -> bool:
         step = self.steps[-1]

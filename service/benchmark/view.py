@@ -68,7 +68,7 @@ def knee_line(knee: Knee) -> str:
     found = f"knee: {load.rate:g} requests/s held ({slo}): p50 {milliseconds(figures.latency_ms, 'p50')} ms, "
     found += f"p99 {milliseconds(figures.latency_ms, 'p99')} ms"
     if knee.above is None:
-        return f"{found}; it may lie higher: --steps ended the search"
+        return f"{found}; it may lie higher: the search ended before a rate broke"
     return f"{found}; at {knee.above.load.rate:g}/s {knee.above.broken_by}"
 
 

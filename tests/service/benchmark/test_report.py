@@ -83,7 +83,7 @@ def test_the_knee_is_told_in_a_sentence(steps, knee):
     assert knee_line(knee) == (
         "knee: 80 requests/s held (p99 within 50 ms): p50 20.0 ms, p99 20.0 ms; at 160/s 3 of 100 requests ended in 503"
     )
-    assert "--steps" in knee_line(Knee(Objective(50.0), steps[1], None))
+    assert "may lie higher: the search ended" in knee_line(Knee(Objective(50.0), steps[1], None))
     assert "no rate that was tried held" in knee_line(Knee(Objective(50.0), None, steps[2]))
 
 

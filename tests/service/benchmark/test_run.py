@@ -110,3 +110,23 @@ def test_a_service_that_answers_nothing_is_not_asked_further(make_figures):
     assert len(run.steps) == 1
     assert run.dead
     assert run.knee is None
+
+
+def test_a_rate_at_which_nothing_is_answered_any_more_lies_above_the_knee(make_figures):
+    def falls_over(load):
+        if (load.rate or 0) > 50:
+            return make_figures(0, sent=9, statuses={"no answer": 9})
+        return make_figures(100)
+
+    run = Run(falls_over)
+    run.find_knee(Load(1), p99_ms=50, steps=9)
+    assert run.dead
+    assert run.knee.step.load.rate == 50
+    assert (run.knee.above.load.rate, run.knee.above.broken_by) == (100, "9 of 9 requests ended in no answer")
+
+
+def test_a_search_that_was_cut_knows_no_rate_above(make_figures):
+    run = Run(lambda load: make_figures(100, cut=(load.rate or 0) > 50))
+    run.find_knee(Load(1), p99_ms=50, steps=9)
+    assert run.cut
+    assert (run.knee.step.load.rate, run.knee.above) == (50, None)
