@@ -79,7 +79,8 @@ class Run:
 
     def _only_late(self) -> bool:
         step = self.steps[-1]
-        return step.broken_by is not None and step.figures.share >= LEAST_SHARE
+        refused = set(step.figures.statuses) - {"200"}
+        return step.broken_by is not None and not refused and step.figures.share >= LEAST_SHARE
 
     def _step(self, load: Load, objective: Objective | None = None) -> bool:
         """Whether the run goes on after it."""

@@ -130,3 +130,15 @@ def test_a_search_that_was_cut_knows_no_rate_above(make_figures):
     run.find_knee(Load(1), p99_ms=50, steps=9)
     assert run.cut
     assert (run.knee.step.load.rate, run.knee.above) == (50, None)
+
+
+def test_a_rate_at_which_one_request_was_refused_gets_no_second_chance(make_figures):
+    def refuses_once(load):
+        offered.append(load.rate)
+        return make_figures(999, sent=1000, statuses={"200": 999, "503": 1}) if len(offered) == 2 else make_figures(100)
+
+    offered = []
+    run = Run(refuses_once)
+    run.find_knee(Load(1), p99_ms=50, steps=1)
+    assert len(offered) == 2
+    assert (run.knee.step, run.knee.above) == (None, run.steps[1])
