@@ -263,7 +263,7 @@ def test_the_command_of_its_health_check_tells_ready_from_not(gateway: str):
 def test_the_file_is_valid():
     if shutil.which("docker-compose") is None:
         pytest.skip("needs docker-compose")
-    profiles = [word for name in ("cpu", "gpu", "training", "alerts") for word in ("--profile", name)]
+    profiles = [word for name in ("cpu", "gpu", "training", "alerts", "compile") for word in ("--profile", name)]
     command = ["docker-compose", *profiles, "config", "--quiet"]
     checked = subprocess.run(command, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
