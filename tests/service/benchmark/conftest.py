@@ -18,7 +18,7 @@ from service.app.certificate import Certificate
 from service.app.protocol import BoundedProtocol
 from service.app.server import Server
 from service.benchmark.figures import PERCENTILES, Cost, Figures
-from service.benchmark.k6 import K6, find_k6
+from service.benchmark.k6 import K6, K6Missing, find_k6
 from service.benchmark.pictures import generate_pictures
 from service.benchmark.target import Target
 from service.engine.embedded import EmbeddedEngine
@@ -70,6 +70,15 @@ class _Announcing(Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+
+@pytest.fixture(scope="session")
+def k6_program() -> str:
+    """The real k6; there are platforms without a wheel of it, and its tests skip by name there."""
+    try:
+        return find_k6()
+    except K6Missing:
+        pytest.skip("needs k6")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import pytest
 
 from service.access import new_key
 
+pytestmark = pytest.mark.usefixtures("k6_program")
+
 
 def test_clients_are_measured_and_written(bench, serving, tmp_path):
     code, out, _ = bench(serving.url, "--clients", "1,2", "--plot", tmp_path / "run.svg")

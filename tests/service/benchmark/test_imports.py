@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SERVER = ("fastapi", "openvino", "pydantic", "uvicorn", "redis", "prometheus_client", "tritonclient", "matplotlib")
 SCRIPT = f"""
 import sys
@@ -16,6 +18,7 @@ print([name for name in {SERVER} if name in sys.modules])
 """
 
 
+@pytest.mark.usefixtures("k6_program")
 def test_the_bench_command_imports_nothing_of_the_server():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]", done.stdout

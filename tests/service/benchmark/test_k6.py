@@ -2,6 +2,8 @@
 
 import io
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from service.benchmark.load import Load
 from service.benchmark.pictures import Pictures, generate_pictures
 from service.benchmark.target import Target
 
+pytestmark = pytest.mark.usefixtures("k6_program")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 
@@ -48,6 +51,38 @@ def test_a_service_that_is_gone_gives_no_answers(make_k6):
     figures = make_k6("http://127.0.0.1:9").run(Load(1, rate=20.0, seconds=1, warm_up_s=0, timeout_s=1), ignore)
     assert figures.statuses == {"no answer": figures.sent}
     assert "connection refused" in figures.failure
+
+
+class Hesitant(BaseHTTPRequestHandler):
+    """Keeps the first who asks waiting until a second one has come."""
+
+    protocol_version = "HTTP/1.1"
+    asked = threading.Semaphore(0)
+    first = threading.Lock()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.first.acquire(blocking=False):
+            self.asked.acquire(timeout=30)
+            self.close_connection = True  # that client has gone
+            return
+        self.asked.release()
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def test_a_client_that_still_waits_after_the_warm_up_is_measured_all_the_same(make_k6):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hesitant) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        figures = make_k6(f"http://127.0.0.1:{server.server_port}").run(Load(1, seconds=1, warm_up_s=1), ignore)
+        server.shutdown()
+    assert figures.answered > 0
+    assert figures.statuses == {"200": figures.sent}
+    assert figures.failure is None
 
 
 def test_it_watches_and_tells_what_the_generator_cost(make_k6, serving):

@@ -36,6 +36,7 @@ def of_this_run(folder):
     return found
 
 
+@pytest.mark.usefixtures("k6_program")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_k6_and_what_was_measured_is_told(serving, tmp_path, how):
     command = [sys.executable, "-m", "service", "bench", serving.url, "--clients", "2", "--seconds", "60"]
@@ -77,6 +78,7 @@ def test_without_k6_it_is_said_how_to_come_by_it(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("k6_program")
 def test_what_was_measured_before_k6_failed_is_not_lost(serving, tmp_path):
     k6 = tmp_path / "k6"
     k6.write_text(f"""#!/bin/sh
