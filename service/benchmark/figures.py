@@ -89,7 +89,7 @@ def read_summary(
         statuses={name: count for name, count in statuses.items() if count},
         latency_ms={name: float(latency[key]) for name, key in PERCENTILES.items()} if answered else {},
         cost=cost,
-        failure=failure,
+        failure=failure if statuses["no answer"] else None,  # who gave up after the warm-up is none of these
         cut=cut,
     )
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.benchmark.figures import PERCENTILES, STATUSES, Cost, Figures, read_summary
-from service.benchmark.load import Load
+from service.benchmark.load import PAUSE_S, Load
 from service.benchmark.pictures import MARK_BYTES, Pictures
 from service.benchmark.target import Target
 
@@ -111,6 +111,8 @@ class K6:
             "headers": target.headers | {"X-Request-Timeout-Ms": str(max(1, round(load.timeout_s * 1000)))},
             # The service is to say first that the time is up.
             "timeout_ms": round(load.timeout_s * 1000) + 1000,
+            # The warm-up, and half of the pause after it.
+            "warm_ms": round((load.warm_up_s + PAUSE_S / 2) * 1000),
             "pictures_file": str(self._path / "pictures"),
             "pictures": self._places,
             "mark_bytes": 0 if target.cached else MARK_BYTES,

@@ -56,6 +56,10 @@ def test_a_step_without_any_answer_has_no_percentiles():
     assert figures.to_dict()["failure"] == "refused"
 
 
+def test_where_all_were_answered_a_failure_in_the_warm_up_is_not_told():
+    assert read_summary(full(), planned_s=5.0, cost=COST, failure="request timeout").failure is None
+
+
 def test_a_step_that_was_cut_in_its_warm_up_is_empty():
     figures = read_summary(summary(), planned_s=5.0, cost=Cost(0.0, 0.0), cut=True)
     assert (figures.sent, figures.per_second, figures.share, figures.cost.cores) == (0, 0.0, 0.0, 0.0)
