@@ -46,8 +46,8 @@ class Load:
         measured = self._executor(self.seconds) | {
             "exec": "measured",
             "startTime": _duration(begins_s),
-            # Requests in flight at the end are waited for, and counted.
-            "gracefulStop": _duration(self.timeout_s + 1),
+            # Requests in flight at the end are waited for, and counted: longer than load.js lets any of them take.
+            "gracefulStop": _duration(self.timeout_s + 3),
         }
         if not self.warm_up_s:
             return {"measured": measured}

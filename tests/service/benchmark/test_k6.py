@@ -144,3 +144,9 @@ def test_the_script_names_no_status_that_figures_do_not_read(make_k6):
     work = make_k6("http://127.0.0.1:9")._work(Load(1))
     assert json.loads(json.dumps(work))["statuses"][:2] == [0, 200]
     assert Path(work["pictures_file"]).is_file()
+
+
+def test_no_request_may_take_as_long_as_k6_waits_at_the_end(make_k6):
+    load = Load(1, timeout_s=0.5)
+    graceful_ms = int(load.scenarios()["measured"]["gracefulStop"].removesuffix("ms"))
+    assert graceful_ms - make_k6("http://127.0.0.1:9")._work(load)["timeout_ms"] >= 2000

@@ -13,7 +13,7 @@ def test_clients_go_round_in_a_closed_loop():
     }  # fmt: skip
     assert scenarios["measured"]["startTime"] == "2000ms"
     assert scenarios["measured"]["duration"] == "2500ms"
-    assert scenarios["measured"]["gracefulStop"] == "4000ms"
+    assert scenarios["measured"]["gracefulStop"] == "6000ms"
     assert load.lasts_s == 4.5
 
 
