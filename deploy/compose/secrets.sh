@@ -8,7 +8,9 @@ umask 077
 mkdir -p "$folder/access"
 # This folder alone is mounted as one, for a user who does not own it.
 chmod 0755 "$folder/access"
-# The folder keeps strangers out. Its files are mounted with the mode that they have, for users who do not own them.
+# The folder keeps strangers out, also one that was there before. Its files are mounted with the mode that they have, for users
+# who do not own them.
+chmod 0700 "$folder"
 made() { # the file, unless it is there; what comes in is read to its end either way
   if [ -s "$folder/$1" ]; then cat > /dev/null; else
     cat > "$folder/$1" && chmod 0644 "$folder/$1" && echo "made $folder/$1"
@@ -28,7 +30,8 @@ random | made redis_password
 random | made grafana_password
 password=$(cat "$folder/redis_password")
 echo "redis://:$password@redis:6379/0" | made redis_url
-echo "user default on #$(printf %s "$password" | sha256sum | cut -d' ' -f1) ~* &* +@all -@dangerous +info +config|get" | made redis_users
+hash=$(printf %s "$password" | sha256sum | cut -d' ' -f1)
+echo "user default on #$hash ~* &* +@all -@dangerous +info +config|get" | made redis_users
 # A folder of its own, because a file that is mounted by itself stays what it was when an editor puts another in its place.
 printf '# Entries of `yolov7-service key NAME`. KEYS_FILE=/run/access/keys makes the gateway ask for them.\n' | made access/keys
 made alertmanager.yml < deploy/alertmanager/alertmanager.yml

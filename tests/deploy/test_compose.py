@@ -206,6 +206,23 @@ def test_keys_that_were_there_keep_counting(own_secrets: Path):
     assert not (own_secrets / "keys").exists()
 
 
+def test_a_folder_that_was_there_is_closed_to_strangers(own_secrets: Path):
+    own_secrets.chmod(0o755)
+    made_anew(own_secrets)
+    assert own_secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_half_of_a_secret_is_left_without_a_tool(own_secrets: Path, tmp_path: Path):
+    (own_secrets / "redis_users").unlink()
+    (tmp_path / "sha256sum").write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / "sha256sum").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [own_secrets.parent / "compose" / "secrets.sh"]
+    done = subprocess.run(command, env=environment, check=False, timeout=30, capture_output=True)
+    assert done.returncode != 0
+    assert not (own_secrets / "redis_users").exists()
+
+
 def test_a_new_password_reaches_all_that_know_it(own_secrets: Path):
     (own_secrets / "redis_password").unlink()
     made_anew(own_secrets)
