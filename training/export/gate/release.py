@@ -43,6 +43,9 @@ class Release:
     def publish(self) -> Path:
         """Publish it as the next version; return its folder. Raises ExportError."""
         repository, found = self.request.repository, self.found
+        # Without a checkpoint it is the parent, which was measured first; elsewhere another file may have been run.
+        if self.request.checkpoint and all(trial.file != "model.onnx" for trial in found.trials):
+            raise ExportError("no version is without model.onnx, which was not tried")
         engines = list(dict.fromkeys(["model.onnx", *(trial.file for trial in found.trials)]))
         try:
             with staging(repository) as folder:

@@ -1,6 +1,7 @@
 """The published version: only what was tried, under the next number, and a failure that keeps what was measured."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def test_a_model_onnx_that_was_exported_anew_meanwhile_is_not_published(release:
         file.write(b"x")
     with pytest.raises(ExportError, match=r"model\.onnx was changed while it was tried"):
         release.publish()
+
+
+def test_a_model_onnx_that_is_neither_tried_nor_the_parent_is_not_published(release: Release) -> None:
+    against_checkpoint = replace(release, request=replace(release.request, checkpoint=Path("best.pt")))
+    with pytest.raises(ExportError, match=r"no version is without model\.onnx, which was not tried"):
+        against_checkpoint.publish()
+    assert not release.request.repository.exists()
 
 
 def test_a_repository_that_cannot_be_written_is_named(release: Release) -> None:
