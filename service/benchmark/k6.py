@@ -87,7 +87,8 @@ class K6:
     def run(self, load: Load, watch: Callable[[float], None]) -> Figures:
         """One step. `watch` is told now and then how many seconds it has run.
 
-        KeyboardInterrupt ends k6, and what it had measured by then is returned as cut. Raises K6Failed.
+        KeyboardInterrupt ends k6, and what it had measured by then is returned as cut. Raises K6Failed, and
+        KeyboardInterrupt where it had measured nothing.
         """
         summary = self._path / "summary.json"
         summary.unlink(missing_ok=True)
@@ -149,6 +150,8 @@ class K6:
     def _read(self, code: int, load: Load, cost: Cost, *, cut: bool) -> Figures:
         summary = self._path / "summary.json"
         log = (self._path / "log").read_text(errors="replace")
+        if cut and not summary.is_file():
+            raise KeyboardInterrupt  # it was only starting
         if code not in (0, ABORTED) or not summary.is_file():
             raise K6Failed(f"k6 ended with {code}: {_last_words(log)}")
         return read_summary(

@@ -150,3 +150,15 @@ def test_no_request_may_take_as_long_as_k6_waits_at_the_end(make_k6):
     load = Load(1, timeout_s=0.5)
     graceful_ms = int(load.scenarios()["measured"]["gracefulStop"].removesuffix("ms"))
     assert graceful_ms - make_k6("http://127.0.0.1:9")._work(load)["timeout_ms"] >= 2000
+
+
+def test_interrupting_it_while_it_starts_is_no_failure_of_k6(tmp_path):
+    def watch(seconds):
+        raise KeyboardInterrupt
+
+    program = tmp_path / "k6"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    made = K6(str(program), Target("http://127.0.0.1:9"), generate_pictures((64, 48), 1))
+    with made as k6, pytest.raises(KeyboardInterrupt):
+        k6.run(Load(1, seconds=1, warm_up_s=0), watch)
