@@ -89,9 +89,10 @@ class _Log:
         raise ExportError(f"the service did not start in {seconds:.0f} s; its last words: {self.last}")
 
     def close(self) -> None:
-        """Once the process has ended."""
-        self._reader.join()
-        self._lines.close()
+        """Once the process has ended. What it started itself may hold the pipe open for longer, which nobody waits for."""
+        self._reader.join(STOP_S)
+        if not self._reader.is_alive():
+            self._lines.close()
 
     def _read(self) -> None:
         for line in self._lines:
