@@ -89,7 +89,7 @@ class _Log:
         raise ExportError(f"the service did not start in {seconds:.0f} s; its last words: {self.last}")
 
     def close(self) -> None:
-        """Once the process has ended. What it started itself may hold the pipe open for longer, which nobody waits for."""
+        """Once the process has ended. A child of it that holds the pipe open is not waited for without end."""
         self._reader.join(STOP_S)
         if not self._reader.is_alive():
             self._lines.close()
