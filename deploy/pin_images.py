@@ -60,7 +60,8 @@ def images(paths: Iterable[Path]) -> dict[str, str]:
 
 def from_lines(text: str) -> Callable[[str], str]:
     """Digests that somebody wrote down. The function raises PinError for an image that is not there."""
-    known = dict(line.split() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    words = (line.partition("#")[0].split() for line in text.splitlines())
+    known = {each[0]: each[-1] for each in words if each}
 
     def digest_of(image: str) -> str:
         if not DIGEST.fullmatch(known.get(image, "")):

@@ -71,6 +71,12 @@ def test_without_one_digest_nothing_is_written(script: dict[str, Any], tree: Pat
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("line", ["redis:7.4-alpine by its tag", "redis:7.4-alpine", "# redis:7.4-alpine"])
+def test_a_line_without_a_digest_is_none(script: dict[str, Any], line: str):
+    with pytest.raises(Exception, match=r"^redis:7\.4-alpine: no digest is given for it$"):
+        script["from_lines"](f"{line}\n")("redis:7.4-alpine")
+
+
 def test_what_a_registry_that_is_not_there_says_is_one_line(script: dict[str, Any]):
     with pytest.raises(Exception, match=r"^registry\.invalid/nothing:1: [^\n]+$"):
         script["from_registry"]("registry.invalid/nothing:1")
