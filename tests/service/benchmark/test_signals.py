@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ def of_this_run(folder):
     return found
 
 
+@contextmanager
+def started(command, environment):
+    """As from a terminal: what a script starts in the background would ignore Ctrl-C, and so would all it starts."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - it takes no lock
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.usefixtures("k6_program")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_k6_and_what_was_measured_is_told(serving, tmp_path, how):
@@ -44,11 +59,11 @@ def test_a_signal_ends_k6_and_what_was_measured_is_told(serving, tmp_path, how):
     (tmp_path / "of").mkdir()
     environment = os.environ | {"TMPDIR": str(tmp_path / "of")}
     before = serving.detections()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    wait(lambda: serving.detections() > before + 20)
-    assert of_this_run(tmp_path / "of")
-    process.send_signal(how)
-    out, err = process.communicate(timeout=WAIT_S)
+    with started(command, environment) as process:
+        wait(lambda: serving.detections() > before + 20)
+        assert of_this_run(tmp_path / "of")
+        process.send_signal(how)
+        out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
     assert "2 clients (cut short)" in out
     assert "Traceback" not in err
