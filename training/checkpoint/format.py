@@ -9,6 +9,7 @@ import contextlib
 import os
 import pickle
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -97,7 +98,9 @@ def _read(path: Path) -> object:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is None:
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what a damaged file is refused for says enough
+                content: object = torch.load(path, map_location="cpu", weights_only=True)
             return content
     except OSError as exc:
         raise CheckpointError(f"{path}: {exc.strerror or exc}") from exc

@@ -112,6 +112,19 @@ def test_whatever_bits_are_flipped_the_refusal_is_one_error(tmp_path: Path, read
             reader(path)
 
 
+def test_a_protocol_that_torch_warns_of_is_one_error_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"format": "yolov7-service checkpoint"}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            odd = content[:1] + bytes([30]) + content[2:] if name.endswith("data.pkl") else content
+            archive.writestr(name, odd)
+    with pytest.raises(CheckpointError, match=r"x\.pt: "):
+        Checkpoint.load(path)
+
+
 def test_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     small().save(path)
