@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
+from service.flags import number, positive, whole
+
 EPILOG = "What is measured, and how, is explained in docs/benchmark.md."
 
 
@@ -74,7 +76,7 @@ def _add_load(parser: ArgumentParser) -> None:
         "--warm-up", type=_none_or_more, default=3.0, metavar="SECONDS", help="before, uncounted (default: %(default)g)"
     )
     group.add_argument(
-        "--timeout", type=_positive, default=30.0, metavar="SECONDS", help="of one request (default: %(default)g)"
+        "--timeout", type=positive, default=30.0, metavar="SECONDS", help="of one request (default: %(default)g)"
     )
 
 
@@ -82,52 +84,28 @@ def _add_knee(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("knee")
     group.add_argument("--knee", action="store_true", help="find the largest rate that holds, instead of --clients")
     group.add_argument(
-        "--slo-ms", type=_positive, metavar="MS", help="p99 allowed (default: 5 times the median of one client alone)"
+        "--slo-ms", type=positive, metavar="MS", help="p99 allowed (default: 5 times the median of one client alone)"
     )
-    group.add_argument("--steps", type=_whole, default=10, help="rates tried at most (default: %(default)s)")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no number") from None
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text} is not above zero")
-    return value
+    group.add_argument("--steps", type=whole, default=10, help="rates tried at most (default: %(default)s)")
 
 
 def _second_or_more(text: str) -> float:
-    value = _positive(text)
+    value = positive(text)
     if value < 1:
         raise ArgumentTypeError(f"{text} is less than the second that k6 runs at least")
     return value
 
 
 def _none_or_more(text: str) -> float:
-    return 0.0 if _number(text) == 0 else _second_or_more(text)
-
-
-def _whole(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no whole number") from None
-    if value < 1:
-        raise ArgumentTypeError(f"{text} is not above zero")
-    return value
+    return 0.0 if number(text) == 0 else _second_or_more(text)
 
 
 def _wholes(text: str) -> list[int]:
-    return [_whole(part) for part in text.split(",")]
+    return [whole(part) for part in text.split(",")]
 
 
 def _rates(text: str) -> list[float]:
-    rates = [_positive(part) for part in text.split(",")]
+    rates = [positive(part) for part in text.split(",")]
     if min(rates) < 0.01:
         raise ArgumentTypeError(f"{text}: less than one request in 100 s is no load")
     return rates

@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from pathlib import Path
 
+from service.flags import number, positive, whole
+
 EPILOG = "Sources, deliveries and outputs are explained in docs/camera.md."
 
 
@@ -37,17 +39,17 @@ def _add_sending(parser: ArgumentParser) -> None:
         "--delivery", choices=("latest", "every"), help="newest frame or each one (default: latest if live, else every)"
     )
     group.add_argument(
-        "--max-age", type=_positive, metavar="SECONDS", help="with latest: drop frames older than this (default: 1)"
+        "--max-age", type=positive, metavar="SECONDS", help="with latest: drop frames older than this (default: 1)"
     )
-    group.add_argument("--fps", type=_positive, help="send at most so many frames a second (default: all)")
-    group.add_argument("--max-side", type=_whole, metavar="PIXELS", help="make frames smaller first (default: no)")
+    group.add_argument("--fps", type=positive, help="send at most so many frames a second (default: all)")
+    group.add_argument("--max-side", type=whole, metavar="PIXELS", help="make frames smaller first (default: no)")
     group.add_argument(
         "--quality", type=_quality, default=90, help="1 to 100, of the JPEGs sent (default: %(default)s)"
     )
     group.add_argument("--raw", action="store_true", help="send bare pixels: large, for a service on the same host")
     group.add_argument(
         "--give-up",
-        type=_positive,
+        type=positive,
         metavar="SECONDS",
         help="end when source or service is away for so long (default: never for live sources, else 60)",
     )
@@ -65,14 +67,14 @@ def _add_reading(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--open-timeout",
-        type=_positive,
+        type=positive,
         default=10.0,
         metavar="SECONDS",
         help="for the source to open (default: %(default)g)",
     )
     group.add_argument(
         "--read-timeout",
-        type=_positive,
+        type=positive,
         default=10.0,
         metavar="SECONDS",
         help="a camera that is silent for so long is lost (default: %(default)g)",
@@ -95,7 +97,7 @@ def _add_detecting(parser: ArgumentParser) -> None:
     group.add_argument("--confidence", type=float, help="0.001 to 1: leave out detections below")
     group.add_argument("--iou", type=float, help="0 to 1: of two boxes that overlap more, the better stays")
     group.add_argument("--classes", action="append", default=[], help="names or ids, comma-separated or repeated")
-    group.add_argument("--max-detections", type=_whole, metavar="COUNT", help="most of a frame, up to 1000")
+    group.add_argument("--max-detections", type=whole, metavar="COUNT", help="most of a frame, up to 1000")
     group.add_argument("--class-agnostic", action="store_true", help="boxes of different classes suppress each other")
     group.add_argument(
         "--class-confidence",
@@ -116,32 +118,8 @@ def _add_outputs(parser: ArgumentParser) -> None:
     group.add_argument("--out", type=Path, metavar="FOLDER", help="annotated pictures")
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no number") from None
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text} is not above zero")
-    return value
-
-
-def _whole(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no whole number") from None
-    if value < 1:
-        raise ArgumentTypeError(f"{text} is not above zero")
-    return value
-
-
 def _quality(text: str) -> int:
-    value = _whole(text)
+    value = whole(text)
     if value > 100:
         raise ArgumentTypeError(f"{text} is above 100")
     return value
@@ -158,4 +136,4 @@ def _class_confidence(text: str) -> tuple[str, float]:
     name, colon, value = text.rpartition(":")
     if not colon:
         raise ArgumentTypeError(f"{text} is not CLASS:SCORE, such as Car:0.4")
-    return name, _number(value)
+    return name, number(value)
