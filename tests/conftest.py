@@ -1,6 +1,7 @@
 """Fixtures that the whole suite shares, and the rule about skips."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,28 @@ def shared_data() -> Path:
 def repository() -> Path:
     """The shipped model repository."""
     return _ROOT / "model_repository"
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(chain)]
+    subprocess.run([*command, "-keyout", str(key)], check=True, capture_output=True, timeout=30)
+    return chain, key
 
 
 @pytest.hookimpl(wrapper=True)

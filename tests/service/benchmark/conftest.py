@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -99,28 +98,6 @@ def make_serving(make_settings: Callable[..., Settings]) -> Iterator[Callable[..
 def serving(make_serving: Callable[..., Serving]) -> Serving:
     """One for all tests of a file."""
     return make_serving()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(chain)]
-    subprocess.run([*command, "-keyout", str(key)], check=True, capture_output=True, timeout=30)
-    return chain, key
 
 
 @pytest.fixture
